@@ -1,0 +1,388 @@
+//! The panic guard and the conversion of pointers: the only place where a pointer from C is looked at.
+//!
+//! A body runs inside [`status`] or [`value`]. Both go through [`catch`], so that no panic leaves the library and no exported
+//! function needs a rule of its own. The checks are those that can be made: NULL, alignment, lengths that cannot exist, the
+//! size at the start of a struct. Whether a pointer that passes them points to memory of the caller is the caller's word,
+//! and each SAFETY comment that relies on it says so.
+
+use std::ffi::{CStr, c_char};
+use std::mem::{MaybeUninit, size_of};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+
+use pond::raw::Site;
+use pond::{Error, ErrorKind, Result};
+
+use crate::status::{self, millpond_status};
+
+/// Runs `body`; a panic inside becomes an error of kind `Panic`.
+#[inline(always)]
+fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    // A body that panicked has written no output, and the core guards its own state, so nothing broken can be seen after it.
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => result,
+        Err(payload) => Err(panicked(payload)),
+    }
+}
+
+/// Runs the body of an exported function that returns a status.
+#[inline(always)]
+pub(crate) fn status(body: impl FnOnce() -> Result<()>) -> millpond_status {
+    match catch(body) {
+        Ok(()) => millpond_status::MILLPOND_OK,
+        Err(error) => failed(error),
+    }
+}
+
+/// Runs the body of an exported function that returns a value; `fallback` is returned when it fails.
+#[inline(always)]
+pub(crate) fn value<T>(fallback: T, body: impl FnOnce() -> Result<T>) -> T {
+    match catch(body) {
+        Ok(value) => value,
+        Err(error) => {
+            failed(error);
+            fallback
+        }
+    }
+}
+
+/// Records the message for `millpond_last_error`. Formatting is guarded too: an exported function has nothing above it
+/// that could catch.
+#[cold]
+#[inline(never)]
+fn failed(error: Error) -> millpond_status {
+    catch_unwind(AssertUnwindSafe(move || status::record(&error)))
+        .unwrap_or(millpond_status::MILLPOND_ERR_PANIC)
+}
+
+#[cold]
+fn panicked(payload: Box<dyn std::any::Any + Send>) -> Error {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let error = Error::new(
+        ErrorKind::Panic,
+        format!("a bug in millpond, please report it: {text}"),
+    );
+    // The payload's destructor is foreign code, and a second panic in it would abort the process.
+    std::mem::forget(payload);
+    error
+}
+
+#[cold]
+fn null(argument: &'static str) -> Error {
+    Error::new(
+        ErrorKind::NullPointer,
+        format!("{argument} is NULL: it must point to memory of the caller"),
+    )
+}
+
+#[cold]
+pub(crate) fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message)
+}
+
+#[inline(always)]
+fn checked<T>(pointer: *mut T, argument: &'static str) -> Result<NonNull<T>> {
+    let Some(pointer) = NonNull::new(pointer) else {
+        return Err(null(argument));
+    };
+    if !pointer.is_aligned() {
+        return Err(invalid(format!(
+            "{argument} is not aligned for its type: the pointer is wrong"
+        )));
+    }
+    Ok(pointer)
+}
+
+/// A place for one output: checked before the work, written after it.
+pub(crate) struct Out<T>(NonNull<T>);
+
+impl<T> Out<T> {
+    /// # Safety
+    /// `pointer` is NULL, or the caller owns room for one `T` there until the exported function returns.
+    #[inline(always)]
+    pub(crate) unsafe fn new(pointer: *mut T, argument: &'static str) -> Result<Self> {
+        Ok(Self(checked(pointer, argument)?))
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(self, value: T) {
+        // SAFETY: not NULL and aligned (checked in `new`), room for a `T` (the promise made to `new`).
+        unsafe { self.0.write(value) }
+    }
+}
+
+/// A place for up to `capacity` elements.
+pub(crate) struct OutSlice<T> {
+    pointer: *mut T,
+    capacity: usize,
+}
+
+impl<T> OutSlice<T> {
+    /// # Safety
+    /// `pointer` is NULL, or the caller owns room for `capacity` elements there until the exported function returns.
+    pub(crate) unsafe fn new(
+        pointer: *mut T,
+        capacity: usize,
+        argument: &'static str,
+    ) -> Result<Self> {
+        if capacity == 0 {
+            return Ok(Self { pointer, capacity });
+        }
+        checked(pointer, argument)?;
+        if capacity > isize::MAX as usize / size_of::<T>().max(1) {
+            return Err(invalid(format!(
+                "{argument} cannot have room for {capacity} elements: no object is that large"
+            )));
+        }
+        Ok(Self { pointer, capacity })
+    }
+
+    /// The same over memory of our own.
+    pub(crate) fn of(room: &mut [T]) -> Self {
+        Self {
+            pointer: room.as_mut_ptr(),
+            capacity: room.len(),
+        }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Writes `value` at `index`, or does nothing beyond the capacity.
+    pub(crate) fn set(&mut self, index: usize, value: T) {
+        if index < self.capacity {
+            // SAFETY: inside the room that the caller promised to `new`.
+            let place = unsafe { self.pointer.add(index) };
+            // SAFETY: as above, and aligned (checked in `new`).
+            unsafe { place.write(value) }
+        }
+    }
+}
+
+/// The first `most` bytes of a text or less, up to the end of a character.
+pub(crate) fn head(text: &str, most: usize) -> &str {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Writes `text` and a NUL into `out`, cut at the end of a character where the room does not suffice.
+pub(crate) fn set_text(out: &mut OutSlice<c_char>, text: &str) {
+    let Some(room) = out.capacity().checked_sub(1) else {
+        return;
+    };
+    let text = head(text, room);
+    for (index, byte) in text.bytes().enumerate() {
+        out.set(index, byte as c_char);
+    }
+    out.set(text.len(), 0);
+}
+
+/// A struct that begins with its size and whose every field may be zero.
+///
+/// # Safety
+/// `repr(C)`, the first field is a `usize`, all fields are integers or raw pointers, and there is no padding.
+pub(crate) unsafe trait Sized: Copy {
+    /// Size of the struct in the first release that had it.
+    const FIRST: usize;
+    /// Name of the type in C.
+    const NAME: &'static str;
+}
+
+/// The size that the caller wrote at the start of a struct.
+///
+/// # Safety
+/// `pointer` is NULL or points to a struct of the caller that begins with its size.
+unsafe fn size_at<T: Sized>(pointer: *mut T, argument: &'static str) -> Result<usize> {
+    let start = checked(pointer, argument)?.cast::<usize>();
+    // SAFETY: the struct begins with its size (promise of the trait), and the caller's struct is readable.
+    let size = unsafe { start.read() };
+    if size < T::FIRST || size > 4096 {
+        return Err(invalid(format!(
+            "{argument}: struct_size is {size}: set it to sizeof({}), which is {} in this version",
+            T::NAME,
+            size_of::<T>()
+        )));
+    }
+    Ok(size)
+}
+
+/// Reads a struct that may be older (shorter) or newer (longer) than ours. What is missing is zero; what is longer must be
+/// zero, because it would ask for something that this version does not know.
+///
+/// # Safety
+/// `pointer` is NULL or points to a readable struct as long as its first field says.
+pub(crate) unsafe fn read_sized<T: Sized>(pointer: *const T, argument: &'static str) -> Result<T> {
+    // SAFETY: the promise of this function.
+    let size = unsafe { size_at(pointer.cast_mut(), argument) }?;
+    let known = size.min(size_of::<T>());
+    let bytes = pointer.cast::<u8>();
+    for offset in known..size {
+        // SAFETY: the struct is readable up to `size` bytes (promise of this function).
+        let place = unsafe { bytes.add(offset) };
+        // SAFETY: as above.
+        if unsafe { place.read() } != 0 {
+            return Err(invalid(format!(
+                "{argument}: {size} bytes long and not zero behind byte {known}: it uses options of a newer version"
+            )));
+        }
+    }
+    let mut ours = MaybeUninit::<T>::zeroed();
+    // SAFETY: `known` bytes are readable there and fit here; two distinct objects.
+    unsafe { bytes.copy_to_nonoverlapping(ours.as_mut_ptr().cast::<u8>(), known) };
+    // SAFETY: every field may be zero or any other bits (promise of the trait).
+    Ok(unsafe { ours.assume_init() })
+}
+
+/// A place for a struct that begins with its size: only as much as the caller has room for is written.
+pub(crate) struct OutSized<T> {
+    pointer: *mut T,
+    size: usize,
+}
+
+impl<T: Sized> OutSized<T> {
+    /// # Safety
+    /// `pointer` is NULL or points to a writable struct as long as its first field says.
+    pub(crate) unsafe fn new(pointer: *mut T, argument: &'static str) -> Result<Self> {
+        // SAFETY: the promise of this function.
+        let size = unsafe { size_at(pointer, argument) }?;
+        Ok(Self { pointer, size })
+    }
+
+    /// Writes the fields that the caller knows; the size at the start stays as the caller set it.
+    pub(crate) fn set(self, value: T) {
+        let head = size_of::<usize>();
+        let count = self.size.min(size_of::<T>()) - head;
+        let from = (&raw const value).cast::<u8>();
+        // SAFETY: `head + count` is at most the size of `T`.
+        let from = unsafe { from.add(head) };
+        // SAFETY: `head + count` is at most the length of the caller's struct (promise made to `new`).
+        let to = unsafe { self.pointer.cast::<u8>().add(head) };
+        // SAFETY: both ranges are as said; the local value and the caller's struct are distinct objects.
+        unsafe { from.copy_to_nonoverlapping(to, count) };
+    }
+}
+
+/// Reads a NUL-terminated string of at most `most` bytes; longer ones are an error, and no byte behind `most + 1` is read.
+///
+/// # Safety
+/// `pointer` is NULL or readable up to its NUL or `most + 1` bytes, whichever comes first.
+pub(crate) unsafe fn text(
+    pointer: *const c_char,
+    most: usize,
+    argument: &'static str,
+) -> Result<String> {
+    checked(pointer.cast_mut(), argument)?;
+    for length in 0..=most {
+        // SAFETY: no NUL came before, so the byte is readable (promise of this function).
+        let place = unsafe { pointer.add(length) };
+        // SAFETY: as above.
+        if unsafe { place.read() } == 0 {
+            // SAFETY: a NUL ends it at `length`, and nobody changes it during the call (promise of this function).
+            let text = unsafe { CStr::from_ptr(pointer) };
+            return text
+                .to_str()
+                .map(str::to_owned)
+                .map_err(|_| invalid(format!("{argument} is not UTF-8")));
+        }
+    }
+    Err(invalid(format!("{argument} is longer than {most} bytes")))
+}
+
+/// Copies `count` sizes.
+///
+/// # Safety
+/// `pointer` is NULL or points to `count` readable sizes.
+pub(crate) unsafe fn sizes(
+    pointer: *const usize,
+    count: usize,
+    argument: &'static str,
+) -> Result<Vec<usize>> {
+    checked(pointer.cast_mut(), argument)?;
+    if count > 1024 {
+        return Err(invalid(format!(
+            "{argument} has {count} elements: 128 are allowed"
+        )));
+    }
+    // SAFETY: not NULL and aligned (just checked), readable (promise of this function), small enough (just checked).
+    Ok(unsafe { std::slice::from_raw_parts(pointer, count) }.to_vec())
+}
+
+/// The call site that the macros of the header pass along.
+///
+/// # Safety
+/// `file` is NULL or a NUL-terminated string that lives as long as the process.
+#[inline(always)]
+pub(crate) unsafe fn site(file: *const c_char, line: u32) -> Site {
+    if file.is_null() {
+        return Site::NONE;
+    }
+    // SAFETY: the promise of this function.
+    unsafe { Site::c(file, line) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::millpond_last_error;
+
+    fn last() -> String {
+        // SAFETY: the pointer is a NUL-terminated string of this thread.
+        unsafe { CStr::from_ptr(millpond_last_error()) }
+            .to_str()
+            .expect("messages are UTF-8")
+            .to_owned()
+    }
+
+    #[test]
+    fn a_panic_becomes_a_status_with_its_text() {
+        let status = status(|| panic!("seeded {}", 7));
+        assert_eq!(status as i32, ErrorKind::Panic.code());
+        assert!(last().contains("seeded 7"), "{}", last());
+    }
+
+    #[test]
+    fn a_panic_payload_that_panics_in_its_destructor_is_harmless() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("from the destructor");
+            }
+        }
+        let status = status(|| std::panic::panic_any(Bomb));
+        assert_eq!(status as i32, ErrorKind::Panic.code());
+    }
+
+    #[test]
+    fn a_value_falls_back() {
+        assert_eq!(value(7, || Err(invalid("no"))), 7);
+        assert_eq!(last(), "no");
+        assert_eq!(value(7, || Ok(8)), 8);
+    }
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        let mut room = [1 as c_char; 4];
+        // SAFETY: the room is this array.
+        let mut out = unsafe { OutSlice::new(room.as_mut_ptr(), room.len(), "room") }.unwrap();
+        set_text(&mut out, "aé€");
+        assert_eq!(room.map(|c| c as u8), [b'a', 0xC3, 0xA9, 0]);
+    }
+
+    #[test]
+    fn an_unaligned_pointer_is_named() {
+        let mut room = [0u64; 2];
+        let pointer = room.as_mut_ptr().cast::<u8>().wrapping_add(1).cast::<u64>();
+        // SAFETY: the pointer is refused before anything is done with it.
+        let error = unsafe { Out::new(pointer, "out_it") }.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.message().contains("out_it"));
+    }
+}

@@ -1,0 +1,187 @@
+//! Pools: making, closing and freeing them, and what can be asked of one.
+
+use std::ffi::c_char;
+
+use pond::{BufferPool, raw};
+
+use crate::boundary::{self, Out, OutSlice, set_text};
+use crate::options::{self, millpond_pool_options};
+use crate::status::millpond_status;
+
+/// A pool's handle: a named set of reusable buffers with limits and statistics.
+///
+/// A value: copies stand for the same pool. Never 0, never used again. Any other number, and the handle of a pool that was
+/// freed, is MILLPOND_ERR_INVALID_HANDLE.
+///
+/// Threads: Thread-safe.
+/// Fork: the child may go on using every pool; its statistics start from the parent's.
+pub type millpond_pool = u64;
+
+/// Gives the process-wide pool, which needs no configuration, is named "default" and can be neither closed nor freed.
+///
+/// @return its handle, always the same; 0 when it cannot be made (see millpond_last_error)
+///
+/// Ownership: the library's.
+/// Threads: Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn millpond_default_pool() -> millpond_pool {
+    boundary::value(0, || Ok(pond::default_pool().id()))
+}
+
+/// Makes a pool.
+///
+/// @param options what it is made with, begun with MILLPOND_POOL_OPTIONS_INIT
+/// @param out_pool receives its handle
+/// @return MILLPOND_OK
+/// @return MILLPOND_ERR_NULL: `options` or `out_pool` is NULL
+/// @return MILLPOND_ERR_INVALID_ARGUMENT: an option has a value that cannot be, or two contradict; the message names it
+/// @return MILLPOND_ERR_NO_MEMORY: the system has no memory to give
+///
+/// Ownership: the caller's until millpond_pool_free. The options stay the caller's and are not kept.
+/// Threads: Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn millpond_pool_new(
+    options: *const millpond_pool_options,
+    out_pool: *mut millpond_pool,
+) -> millpond_status {
+    boundary::status(|| {
+        // SAFETY: the caller's options, readable as their comments say.
+        let builder = unsafe { options::builder(options) }?;
+        // SAFETY: the caller owns what `out_pool` points to.
+        let out = unsafe { Out::new(out_pool, "out_pool") }?;
+        out.set(raw::retain(&builder.build()?));
+        Ok(())
+    })
+}
+
+/// Closes a pool: from now on a get is MILLPOND_ERR_CLOSED, and idle memory goes back to the system. Leases that are out stay
+/// valid, and their memory goes back at their put. Statistics and the list of leaks can still be read. Closing a closed pool
+/// is MILLPOND_OK.
+///
+/// @param pool the pool
+/// @return MILLPOND_OK
+/// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+/// @return MILLPOND_ERR_INVALID_ARGUMENT: it is the default pool
+///
+/// Ownership: the handle stays the caller's.
+/// Threads: Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn millpond_pool_close(pool: millpond_pool) -> millpond_status {
+    boundary::status(|| raw::pool(pool)?.close())
+}
+
+/// Closes a pool and ends its handle: every later use of it is MILLPOND_ERR_INVALID_HANDLE, except that leases which are out
+/// can still be put.
+///
+/// @param pool the pool
+/// @return MILLPOND_OK
+/// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed before
+/// @return MILLPOND_ERR_INVALID_ARGUMENT: it is the default pool
+///
+/// Ownership: the handle is over.
+/// Threads: Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn millpond_pool_free(pool: millpond_pool) -> millpond_status {
+    boundary::status(|| raw::release(pool))
+}
+
+/// Tells whether a pool is closed.
+///
+/// @param pool the pool
+/// @param out_closed receives the answer
+/// @return MILLPOND_OK
+/// @return MILLPOND_ERR_NULL: `out_closed` is NULL
+/// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+///
+/// Threads: Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn millpond_pool_is_closed(
+    pool: millpond_pool,
+    out_closed: *mut bool,
+) -> millpond_status {
+    boundary::status(|| {
+        // SAFETY: the caller owns what `out_closed` points to.
+        let out = unsafe { Out::new(out_closed, "out_closed") }?;
+        out.set(raw::pool(pool)?.is_closed());
+        Ok(())
+    })
+}
+
+/// Copies the pool's name and a NUL into the caller's memory, cut where the room does not suffice.
+///
+/// @param pool the pool
+/// @param buffer room for `capacity` bytes; MILLPOND_NAME_MAX + 1 always suffice; NULL only with 0
+/// @param capacity the room
+/// @param out_len receives the whole name's length without the NUL
+/// @return MILLPOND_OK
+/// @return MILLPOND_ERR_NULL: `out_len` is NULL, or `buffer` is with a capacity
+/// @return MILLPOND_ERR_INVALID_ARGUMENT: no object can be as large as `capacity`
+/// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+///
+/// Threads: Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn millpond_pool_name(
+    pool: millpond_pool,
+    buffer: *mut c_char,
+    capacity: usize,
+    out_len: *mut usize,
+) -> millpond_status {
+    boundary::status(|| {
+        // SAFETY: the caller owns `capacity` bytes at `buffer`.
+        let mut buffer = unsafe { OutSlice::new(buffer, capacity, "buffer") }?;
+        // SAFETY: the caller owns what `out_len` points to.
+        let out_len = unsafe { Out::new(out_len, "out_len") }?;
+        let pool = raw::pool(pool)?;
+        set_text(&mut buffer, pool.name());
+        out_len.set(pool.name().len());
+        Ok(())
+    })
+}
+
+fn bytes_given_back(
+    pool: millpond_pool,
+    out_bytes: *mut usize,
+    how: fn(&BufferPool) -> usize,
+) -> millpond_status {
+    boundary::status(|| {
+        // SAFETY: the caller of the exported function owns what `out_bytes` points to.
+        let out = unsafe { Out::new(out_bytes, "out_bytes") }?;
+        out.set(how(&raw::pool(pool)?));
+        Ok(())
+    })
+}
+
+/// Gives all idle memory of a pool back to the system now, that of every thread's cache included.
+///
+/// @param pool the pool
+/// @param out_bytes receives the bytes given back
+/// @return MILLPOND_OK
+/// @return MILLPOND_ERR_NULL: `out_bytes` is NULL
+/// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+///
+/// Threads: Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn millpond_pool_trim(
+    pool: millpond_pool,
+    out_bytes: *mut usize,
+) -> millpond_status {
+    bytes_given_back(pool, out_bytes, BufferPool::trim)
+}
+
+/// Takes one look at a pool's idle memory: half of what was not needed since the last look goes back to the system. Call it
+/// now and then, or set `maintain_every_ms`.
+///
+/// @param pool the pool
+/// @param out_bytes receives the bytes given back
+/// @return MILLPOND_OK
+/// @return MILLPOND_ERR_NULL: `out_bytes` is NULL
+/// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+///
+/// Threads: Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn millpond_pool_maintain(
+    pool: millpond_pool,
+    out_bytes: *mut usize,
+) -> millpond_status {
+    bytes_given_back(pool, out_bytes, BufferPool::maintain)
+}
