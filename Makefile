@@ -1,0 +1,40 @@
+# millpond: build, test and try it. `make help` lists the targets.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test tools install fmt lint clean
+
+# Where `make install` puts the C library, its headers, the pkg-config file and the CMake package.
+PREFIX ?= /usr/local
+# What `make demo` reads; empty: the Python standard library of this machine.
+DIR ?=
+# STRICT=1: a check that had to be skipped fails the run.
+STRICT ?=
+# PART=name: only the parts of `make test` whose name contains it.
+PART ?=
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: ## the main job in five languages, side by side: make demo [DIR=...]
+	@bash tests/tools/prerequisites.sh
+	@"$$(bash tests/tools/prerequisites.sh --python)" tests/demo/demo.py $(if $(DIR),"$(DIR)")
+
+test: ## every check there is: make test [STRICT=1] [PART=...]
+	@STRICT=$(STRICT) bash tests/tools/test.sh $(PART)
+
+tools: ## install what the checks use beside the compilers (apt; does nothing when all is there)
+	@bash tests/tools/tools.sh
+
+install: ## install the C and C++ library: make install PREFIX=...
+	@PREFIX="$(PREFIX)" bash ffi-c/install.sh
+
+fmt: ## format the Rust code
+	cargo fmt --all
+
+lint: ## rustfmt and clippy, warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+clean: ## remove everything that was built
+	cargo clean
