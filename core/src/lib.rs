@@ -1,1 +1,50 @@
-//! Placeholder.
+//! A memory pool whose leases name their misuse.
+//!
+//! A program asks a [pool](BufferPool) for a buffer, owns it as a [`Lease`], and gives it back by dropping or
+//! putting it. The pool keeps exact [statistics](Stats), bounds what it holds, gives idle memory back, and reports
+//! every breach of ownership as an [error](Error): here, where the compiler cannot see it, and in C, C++, Python
+//! and Node, which share this crate.
+//!
+//! ```
+//! let mut lease = millpond::get(4096)?;
+//! lease[0] = 1;
+//! drop(lease);
+//! # Ok::<(), millpond::Error>(())
+//! ```
+//!
+//! [`design`] explains how it works.
+
+#[cfg(not(unix))]
+compile_error!("millpond maps memory by mmap and runs on Unix systems; it is tested on Linux");
+
+mod buffer;
+mod clock;
+pub mod design;
+mod error;
+mod fork;
+mod leaks;
+mod options;
+mod site;
+mod stats;
+mod sync;
+
+pub use buffer::raw;
+pub use buffer::{BufferPool, Builder, Detached, Lease, PutError, Writer, default_pool, try_default_pool};
+pub use error::{Error, ErrorKind, Result};
+pub use leaks::LeakRecord;
+pub use options::{Classes, ClearPolicy, LimitPolicy};
+pub use site::Site;
+pub use stats::{ClassStats, Field, Kind, Stats};
+
+/// Takes a lease of `len` bytes from the [default pool](default_pool).
+///
+/// # Errors
+/// As [`BufferPool::get`].
+#[inline]
+#[track_caller]
+pub fn get(len: usize) -> Result<Lease> {
+    try_default_pool()?.get(len)
+}
+
+/// The version of this crate, and of every package made from it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

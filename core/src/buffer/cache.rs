@@ -1,0 +1,397 @@
+//! Keeps a thread's own small stock of idle buffers, and its share of the statistics.
+
+use std::cell::{Cell, UnsafeCell};
+use std::sync::atomic::Ordering;
+
+use super::depot::Entry;
+use super::inner::Inner;
+use super::slot::Slot;
+use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64};
+
+/// Reasons why an owner must leave its cache alone; bits of [`ThreadCache::gate`].
+pub(crate) const GATE_REVOKED: u32 = 1;
+pub(crate) const GATE_WAITERS: u32 = 2;
+pub(crate) const GATE_ORPHAN: u32 = 4;
+
+/// The most entries of a magazine; half of it moves at a time.
+const MAGAZINE_MAX: usize = 64;
+/// Buffers above this go to the depot directly: a thread would hold too much.
+pub(crate) const CACHED_MAX: usize = 256 << 10;
+
+/// One class's idle buffers of one thread, and what the thread counts for the class.
+///
+/// The hot entry stands in front of the stack: a put followed by a get passes through it without the chain of
+/// loads and stores through `len`. All fields are written by the owner only, or by a thread that revoked the cache;
+/// they are atomics so that statistics may be read at any time.
+#[repr(align(64))]
+pub(crate) struct Magazine {
+    hot_slot: AtomicPtr<Slot>,
+    hot_data: AtomicPtr<u8>,
+    len: AtomicU32,
+    capacity: u32,
+    pub gets: AtomicU64,
+    pub puts: AtomicU64,
+    entries: Box<[UnsafeCell<Option<Entry>>]>,
+}
+
+/// A thread's cache of one pool.
+///
+/// The owner marks itself `busy` around each use and looks at `gate`; another thread that raises a gate and runs a
+/// [barrier on all threads](sync::heavy_barrier) may use the cache once `busy` is 0 (an asymmetric Dekker lock:
+/// the frequent side pays two plain stores). So idle memory of sleeping threads is never out of reach.
+#[repr(C, align(128))]
+pub(crate) struct ThreadCache {
+    gate: AtomicU32,
+    busy: AtomicU32,
+    pub pool_id: u64,
+    /// Bytes asked for in gets minus those of puts, modulo 2^64.
+    pub requested: AtomicU64,
+    /// Classes from here up have no magazine.
+    cached_classes: usize,
+    /// One for each class, the last for oversized leases.
+    pub magazines: Box<[Magazine]>,
+    /// The pool, valid while the cache is in the registry's list.
+    pub inner: *const Inner,
+    /// The stripe of the depots that this thread uses.
+    pub home: usize,
+    /// The gets and puts at the last look of `maintain`; guarded by the registry's lock.
+    pub seen: Cell<u64>,
+}
+
+impl ThreadCache {
+    /// Makes an empty cache. `None` without memory.
+    pub(crate) fn new(inner: &Inner, home: usize, gate: u32) -> Option<Box<ThreadCache>> {
+        let sizes = inner.table.sizes();
+        let budget = inner.thread_cache_bytes;
+        let cached_classes = sizes.iter().take_while(|size| **size <= CACHED_MAX && **size <= budget).count();
+        let share = budget / cached_classes.max(1);
+        let mut magazines = Vec::new();
+        magazines.try_reserve_exact(sizes.len() + 1).ok()?;
+        for (class, size) in sizes.iter().chain([&usize::MAX]).enumerate() {
+            // The classes share the budget evenly; at least one buffer each, the hot one.
+            let capacity = if class < cached_classes { (share / size).min(MAGAZINE_MAX) } else { 0 };
+            let mut entries = Vec::new();
+            entries.try_reserve_exact(capacity).ok()?;
+            entries.resize_with(capacity, || UnsafeCell::new(None));
+            magazines.push(Magazine {
+                hot_slot: AtomicPtr::new(std::ptr::null_mut()),
+                hot_data: AtomicPtr::new(std::ptr::null_mut()),
+                len: AtomicU32::new(0),
+                capacity: capacity as u32,
+                gets: AtomicU64::new(0),
+                puts: AtomicU64::new(0),
+                entries: entries.into_boxed_slice(),
+            });
+        }
+        // `Box::try_new` is not stable; the layout is small and fixed.
+        let layout = std::alloc::Layout::new::<ThreadCache>();
+        // SAFETY: the layout has a size above zero.
+        let memory = unsafe { std::alloc::alloc(layout) }.cast::<ThreadCache>();
+        if memory.is_null() {
+            return None;
+        }
+        let cache = ThreadCache {
+            gate: AtomicU32::new(gate),
+            busy: AtomicU32::new(0),
+            pool_id: inner.id,
+            requested: AtomicU64::new(0),
+            cached_classes,
+            magazines: magazines.into_boxed_slice(),
+            inner,
+            home,
+            seen: Cell::new(0),
+        };
+        // SAFETY: just allocated with the layout of the type.
+        unsafe { memory.write(cache) };
+        // SAFETY: allocated by the global allocator with the layout of the type, and initialised.
+        Some(unsafe { Box::from_raw(memory) })
+    }
+
+    /// Begins a use by the owner; `false` when the cache is out of bounds for now. Ends with [`ThreadCache::leave`].
+    #[inline(always)]
+    pub(crate) fn enter(&self) -> bool {
+        sync::light_store(&self.busy, 1);
+        // Pairs with the exchange in `raise`: either the owner sees the gate here or the other thread sees `busy`.
+        if self.gate.load(Ordering::SeqCst) == 0 {
+            return true;
+        }
+        self.leave();
+        false
+    }
+
+    #[inline(always)]
+    pub(crate) fn leave(&self) {
+        // Pairs with the acquire load in `wait_until_idle`: what the owner did is visible to whoever revokes.
+        self.busy.store(0, Ordering::Release);
+    }
+
+    /// Raises a gate. After [`sync::heavy_barrier`] and [`ThreadCache::wait_until_idle`] the cache is the caller's.
+    pub(crate) fn raise(&self, reason: u32) {
+        self.gate.fetch_or(reason, Ordering::SeqCst);
+    }
+
+    /// Takes a gate away; what was done behind it is visible to the owner that sees it gone.
+    pub(crate) fn lower(&self, reason: u32) {
+        self.gate.fetch_and(!reason, Ordering::SeqCst);
+    }
+
+    pub(crate) fn wait_until_idle(&self) {
+        let mut tries = 0;
+        while self.busy.load(Ordering::SeqCst) != 0 {
+            sync::relax(tries);
+            tries = tries.saturating_add(1);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_cached(&self, class: usize) -> bool {
+        class < self.cached_classes
+    }
+
+    /// Takes an idle buffer and counts the get. Only between `enter` and `leave`.
+    #[inline(always)]
+    pub(crate) fn pop(&self, class: usize, len: usize) -> Option<Entry> {
+        if !self.is_cached(class) {
+            return None;
+        }
+        let magazine = &self.magazines[class];
+        let entry = magazine.pop()?;
+        magazine.count_get();
+        self.count_requested(len as u64);
+        Some(entry)
+    }
+
+    /// Keeps an idle buffer and counts the put; `false` when there is no room. Only between `enter` and `leave`.
+    #[inline(always)]
+    pub(crate) fn push(&self, class: usize, entry: Entry, len: usize) -> bool {
+        if !self.is_cached(class) {
+            return false;
+        }
+        let magazine = &self.magazines[class];
+        if !magazine.push(entry) {
+            return false;
+        }
+        magazine.count_put();
+        self.count_requested((len as u64).wrapping_neg());
+        true
+    }
+
+    #[inline(always)]
+    pub(crate) fn count_requested(&self, change: u64) {
+        let sum = self.requested.load(Ordering::Relaxed).wrapping_add(change);
+        self.requested.store(sum, Ordering::Relaxed);
+    }
+}
+
+impl Magazine {
+    #[inline(always)]
+    pub(crate) fn pop(&self) -> Option<Entry> {
+        let slot = self.hot_slot.load(Ordering::Relaxed);
+        // SAFETY: null or the address of a slot, as `push` stored it; slots live for ever.
+        if let Some(slot) = unsafe { slot.as_ref() } {
+            self.hot_slot.store(std::ptr::null_mut(), Ordering::Relaxed);
+            let data = self.hot_data.load(Ordering::Relaxed);
+            return Some(Entry { data, slot });
+        }
+        let len = self.len.load(Ordering::Relaxed);
+        if len == 0 {
+            return None;
+        }
+        self.len.store(len - 1, Ordering::Relaxed);
+        let cell = self.entries.get(len as usize - 1)?;
+        // SAFETY: only the cache's owner, or the thread that revoked it, touches the entries.
+        unsafe { *cell.get() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn push(&self, entry: Entry) -> bool {
+        let hot = self.hot_slot.load(Ordering::Relaxed);
+        // SAFETY: null or the address of a slot, as this function stored it; slots live for ever.
+        if let Some(slot) = unsafe { hot.as_ref() } {
+            let len = self.len.load(Ordering::Relaxed);
+            let Some(cell) = self.entries.get(len as usize) else {
+                return false;
+            };
+            let data = self.hot_data.load(Ordering::Relaxed);
+            // SAFETY: only the cache's owner, or the thread that revoked it, touches the entries.
+            unsafe { *cell.get() = Some(Entry { data, slot }) };
+            self.len.store(len + 1, Ordering::Relaxed);
+        }
+        self.hot_data.store(entry.data, Ordering::Relaxed);
+        self.hot_slot.store(std::ptr::from_ref(entry.slot).cast_mut(), Ordering::Relaxed);
+        true
+    }
+
+    /// Takes the `count` coldest entries out, the bottom of the stack.
+    pub(crate) fn spill(&self, count: usize, mut take: impl FnMut(Entry)) {
+        let len = self.len.load(Ordering::Relaxed) as usize;
+        let count = count.min(len);
+        for number in 0..len {
+            let cell = &self.entries[number];
+            // SAFETY: only the cache's owner, or the thread that revoked it, touches the entries.
+            let entry = unsafe { *cell.get() };
+            match (number < count, entry) {
+                (true, Some(entry)) => take(entry),
+                // SAFETY: as above; the cells differ because `count > 0` here.
+                _ => unsafe { *self.entries[number - count].get() = entry },
+            }
+        }
+        self.len.store((len - count) as u32, Ordering::Relaxed);
+    }
+
+    /// Says how many entries move at a time.
+    pub(crate) fn batch(&self) -> usize {
+        (self.capacity as usize).div_ceil(2)
+    }
+
+    /// Returns how many buffers stand here: exact while the owner rests.
+    pub(crate) fn idle(&self) -> usize {
+        self.len.load(Ordering::Relaxed) as usize + usize::from(!self.hot_slot.load(Ordering::Relaxed).is_null())
+    }
+
+    #[inline(always)]
+    pub(crate) fn count_get(&self) {
+        let gets = self.gets.load(Ordering::Relaxed) + 1;
+        self.gets.store(gets, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn count_put(&self) {
+        let puts = self.puts.load(Ordering::Relaxed) + 1;
+        self.puts.store(puts, Ordering::Relaxed);
+    }
+}
+
+/// Pools numbered below this are found with one load.
+const INLINE: usize = 8;
+
+/// The calling thread's caches, by the pool's number. Without a destructor, so that it can be read at any time of
+/// the thread's life; [`Exit`] beside it has one.
+struct Table {
+    inline: [Cell<*const ThreadCache>; INLINE],
+    more: Cell<*const Vec<Cell<*const ThreadCache>>>,
+    ended: Cell<bool>,
+}
+
+thread_local! {
+    static TABLE: Table = const {
+        Table {
+            inline: [const { Cell::new(std::ptr::null()) }; INLINE],
+            more: Cell::new(std::ptr::null()),
+            ended: Cell::new(false),
+        }
+    };
+    static EXIT: Exit = const { Exit };
+}
+
+/// Gives the thread's caches up when the thread ends.
+struct Exit;
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        TABLE.with(|table| {
+            table.ended.set(true);
+            for cell in &table.inline {
+                retire(cell.replace(std::ptr::null()));
+            }
+            let more = table.more.replace(std::ptr::null());
+            if !more.is_null() {
+                // SAFETY: made by `Box::into_raw` in `remember`; the table no longer names it.
+                let more = unsafe { Box::from_raw(more.cast_mut()) };
+                more.iter().for_each(|cell| retire(cell.get()));
+            }
+        });
+    }
+}
+
+fn retire(cache: *const ThreadCache) {
+    if !cache.is_null() {
+        // SAFETY: the thread's table owned the cache, made by `Box::into_raw`, and no longer names it.
+        let cache = unsafe { Box::from_raw(cache.cast_mut()) };
+        super::registry::retire(cache);
+    }
+}
+
+/// Returns the number of a pool, the index into a thread's table: the upper 16 bits of its id.
+#[inline(always)]
+pub(crate) fn number_of(pool_id: u64) -> usize {
+    (pool_id >> 48) as usize
+}
+
+/// Finds the calling thread's cache of a pool; any number is allowed.
+#[inline(always)]
+pub(crate) fn find(pool_id: u64) -> Option<&'static ThreadCache> {
+    let number = number_of(pool_id);
+    let cache = TABLE.with(|table| match table.inline.get(number) {
+        Some(cell) => cell.get(),
+        None => find_more(table, number),
+    });
+    // SAFETY: null or a cache that this thread's table owns. The reference is used before the thread calls
+    // anything that could replace it, `remember` or its own end; callers do not keep it.
+    let cache = unsafe { cache.as_ref() }?;
+    (cache.pool_id == pool_id).then_some(cache)
+}
+
+#[cold]
+#[inline(never)]
+fn find_more(table: &Table, number: usize) -> *const ThreadCache {
+    // SAFETY: null or the box made in `remember`, owned by this thread's table.
+    match unsafe { table.more.get().as_ref() } {
+        Some(more) => more.get(number - INLINE).map_or(std::ptr::null(), Cell::get),
+        None => std::ptr::null(),
+    }
+}
+
+/// Says whether the thread may still have caches: not while its thread-local values are destroyed.
+pub(crate) fn may_remember() -> bool {
+    TABLE.with(|table| !table.ended.get()) && EXIT.try_with(|_| ()).is_ok()
+}
+
+/// Makes the thread own `cache`; one of an earlier pool with the same number is given up. `false`, and nothing
+/// done, without memory.
+pub(crate) fn make_room(pool_id: u64) -> bool {
+    let number = number_of(pool_id);
+    TABLE.with(|table| {
+        if number < INLINE {
+            return true;
+        }
+        let mut more = match table.more.replace(std::ptr::null()) {
+            more if more.is_null() => Box::new(Vec::new()),
+            // SAFETY: made by `Box::into_raw` below; the table no longer names it.
+            more => unsafe { Box::from_raw(more.cast_mut()) },
+        };
+        let missing = (number - INLINE + 1).saturating_sub(more.len());
+        let room = more.try_reserve(missing).is_ok();
+        if room && missing > 0 {
+            more.resize_with(number - INLINE + 1, || Cell::new(std::ptr::null()));
+        }
+        table.more.set(Box::into_raw(more));
+        room
+    })
+}
+
+/// Stores a cache at its place, which [`make_room`] has made, and gives up the one that stood there.
+pub(crate) fn remember(cache: Box<ThreadCache>) {
+    let number = number_of(cache.pool_id);
+    let cache = Box::into_raw(cache).cast_const();
+    let before = TABLE.with(|table| match table.inline.get(number) {
+        Some(cell) => cell.replace(cache),
+        None => {
+            // SAFETY: `make_room` was called before; the box is owned by this thread's table.
+            let more = unsafe { &*table.more.get() };
+            more[number - INLINE].replace(cache)
+        }
+    });
+    retire(before);
+}
+
+/// Calls `visit` with the address of each of the calling thread's caches.
+pub(crate) fn for_each_own(mut visit: impl FnMut(*const ThreadCache)) {
+    TABLE.with(|table| {
+        table.inline.iter().for_each(|cell| visit(cell.get()));
+        // SAFETY: null or the box made in `make_room`, owned by this thread's table.
+        if let Some(more) = unsafe { table.more.get().as_ref() } {
+            more.iter().for_each(|cell| visit(cell.get()));
+        }
+    });
+}

@@ -1,0 +1,177 @@
+//! Finds the size class of a request.
+
+use crate::error::{Error, Result};
+use crate::options::Classes;
+
+/// The largest class a pool may have, in bytes.
+pub(crate) const CLASS_MAX: usize = 1 << 30;
+const CLASS_MIN: usize = 64;
+const CLASS_COUNT_MAX: usize = 128;
+const DEFAULT: [usize; 9] = [512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
+
+/// Four buckets per doubling over all 64-bit lengths.
+const BUCKETS: usize = 4 * 64;
+
+/// The capacities of a pool, ascending, with a table that leads from a length to its class.
+///
+/// A length falls into one of four buckets per doubling, by its highest bit and the two bits below. The bucket
+/// names the first class that can hold anything in it; at most the classes that end inside the bucket are skipped.
+///
+/// *Thread-safe*: constant after it was made.
+pub(crate) struct ClassTable {
+    first: Box<[u8; BUCKETS]>,
+    /// The capacities, then one entry no length exceeds, so that the search needs no end check.
+    ends: Box<[usize]>,
+}
+
+impl ClassTable {
+    pub(crate) fn new(classes: &Classes) -> Result<ClassTable> {
+        let sizes = match classes {
+            Classes::Default => DEFAULT.to_vec(),
+            Classes::FourPerDoubling { min, max } => four_per_doubling(*min, *max)?,
+            Classes::List(sizes) => sizes.clone(),
+        };
+        check(&sizes)?;
+        let mut ends = sizes;
+        ends.push(usize::MAX);
+        let mut first = Box::new([0_u8; BUCKETS]);
+        for (number, class) in first.iter_mut().enumerate() {
+            let lowest = lowest_of(number);
+            // `check` admits 128 classes, so the number fits a byte.
+            *class = ends.iter().position(|end| *end >= lowest).unwrap_or(ends.len() - 1) as u8;
+        }
+        Ok(ClassTable { first, ends: ends.into_boxed_slice() })
+    }
+
+    /// Returns the class for `len`, or the number of classes when the length is above all of them.
+    #[inline(always)]
+    pub(crate) fn index(&self, len: usize) -> usize {
+        let mut class = usize::from(self.first[bucket(len)]);
+        while self.ends[class] < len {
+            class += 1;
+        }
+        class
+    }
+
+    /// Returns the capacities, ascending.
+    #[inline]
+    pub(crate) fn sizes(&self) -> &[usize] {
+        &self.ends[..self.ends.len() - 1]
+    }
+
+    pub(crate) fn smallest(&self) -> usize {
+        self.ends[0]
+    }
+}
+
+/// Numbers the four buckets of each doubling; lengths below 8 share the lowest ones.
+#[inline(always)]
+fn bucket(len: usize) -> usize {
+    let n = len | 4;
+    let top = (usize::BITS - 1 - n.leading_zeros()) as usize;
+    // `top` is 2 to 63, so the number stays below `BUCKETS`; the mask tells the compiler.
+    ((top << 2) | ((n >> (top - 2)) & 3)) & (BUCKETS - 1)
+}
+
+/// Returns the smallest length of a bucket.
+fn lowest_of(bucket: usize) -> usize {
+    let (top, quarter) = (bucket >> 2, bucket & 3);
+    if top < 2 { 0 } else { (4 + quarter) << (top - 2) }
+}
+
+fn four_per_doubling(min: usize, max: usize) -> Result<Vec<usize>> {
+    if !min.is_power_of_two() || min < 4 * CLASS_MIN {
+        return Err(Error::invalid(format!(
+            "classes: the smallest of four per doubling is {min}; use a power of two from {}",
+            4 * CLASS_MIN
+        )));
+    }
+    if max < min || max > CLASS_MAX {
+        return Err(Error::invalid(format!(
+            "classes: the largest of four per doubling is {max}; use {min} to {CLASS_MAX}"
+        )));
+    }
+    let mut sizes = Vec::new();
+    let mut base = min;
+    'all: loop {
+        for quarter in 0..4 {
+            let size = base + base / 4 * quarter;
+            if size > max {
+                break 'all;
+            }
+            sizes.push(size);
+        }
+        base *= 2;
+    }
+    if sizes.last() != Some(&max) {
+        sizes.push(max.next_multiple_of(CLASS_MIN));
+    }
+    Ok(sizes)
+}
+
+fn check(sizes: &[usize]) -> Result<()> {
+    if sizes.is_empty() || sizes.len() > CLASS_COUNT_MAX {
+        return Err(Error::invalid(format!("classes: {} sizes; a pool has 1 to {CLASS_COUNT_MAX}", sizes.len())));
+    }
+    for size in sizes {
+        if !(CLASS_MIN..=CLASS_MAX).contains(size) || size % CLASS_MIN != 0 {
+            return Err(Error::invalid(format!(
+                "classes: {size} bytes; use multiples of {CLASS_MIN} from {CLASS_MIN} to {CLASS_MAX}"
+            )));
+        }
+    }
+    if let Some(pair) = sizes.windows(2).find(|pair| pair[0] >= pair[1]) {
+        return Err(Error::invalid(format!(
+            "classes: {} is followed by {}; list the sizes in ascending order, each once",
+            pair[0], pair[1]
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agrees_with_a_search(classes: &Classes) {
+        let table = ClassTable::new(classes).expect("valid");
+        let sizes = table.sizes().to_vec();
+        let mut lengths = vec![0, 1, 2, 3, 4, 5, 7, 8, 63, 64, 65, usize::MAX, usize::MAX / 2, CLASS_MAX];
+        for size in &sizes {
+            lengths.extend([size - 1, *size, size + 1, size / 2, size / 2 + 1, size * 3 / 4]);
+        }
+        for len in lengths {
+            let expected = sizes.iter().position(|size| *size >= len).unwrap_or(sizes.len());
+            assert_eq!(table.index(len), expected, "length {len} of {sizes:?}");
+        }
+    }
+
+    #[test]
+    fn every_length_finds_its_class() {
+        agrees_with_a_search(&Classes::Default);
+        agrees_with_a_search(&Classes::FourPerDoubling { min: 256, max: 1 << 30 });
+        agrees_with_a_search(&Classes::FourPerDoubling { min: 512, max: 5000 });
+        agrees_with_a_search(&Classes::List(vec![64]));
+        agrees_with_a_search(&Classes::List(vec![64, 128, 192, 256, 320, 1 << 30]));
+    }
+
+    #[test]
+    fn four_per_doubling_wastes_at_most_a_quarter() {
+        let table = ClassTable::new(&Classes::FourPerDoubling { min: 256, max: 1 << 20 }).expect("valid");
+        for len in 257..=(1 << 20) {
+            let capacity = table.sizes()[table.index(len)];
+            assert!(capacity * 4 <= len * 5, "{len} gets {capacity}");
+        }
+    }
+
+    #[test]
+    fn impossible_lists_are_refused() {
+        let many: Vec<usize> = (1..=129).map(|n| n * 64).collect();
+        for list in [vec![], vec![0], vec![65], vec![32], vec![2 << 30], vec![128, 64], vec![64, 64], many] {
+            assert!(ClassTable::new(&Classes::List(list.clone())).is_err(), "{list:?}");
+        }
+        for (min, max) in [(0, 1024), (128, 1024), (300, 1024), (1024, 512), (256, 2 << 30)] {
+            assert!(ClassTable::new(&Classes::FourPerDoubling { min, max }).is_err());
+        }
+    }
+}

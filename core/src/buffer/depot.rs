@@ -1,0 +1,160 @@
+//! Stocks a class's idle buffers behind the threads' magazines.
+
+use std::sync::atomic::Ordering;
+
+use super::slot::Slot;
+use crate::sync::{AtomicUsize, Lock};
+
+/// An idle buffer on its way between owners: the data's address is beside the slot, so that a get needs no load
+/// from the slot.
+#[derive(Copy, Clone)]
+pub(crate) struct Entry {
+    pub data: *mut u8,
+    pub slot: &'static Slot,
+}
+
+// SAFETY: an entry is the right to one idle buffer; it is handed from thread to thread through locks.
+unsafe impl Send for Entry {}
+
+/// Buffers to be destroyed once no lock is held: a list linked through the slots, so that it needs no memory.
+#[derive(Default)]
+pub(crate) struct Doomed {
+    first: Option<&'static Slot>,
+    pub count: usize,
+}
+
+impl Doomed {
+    pub(crate) fn push(&mut self, entry: Entry) {
+        let next = self.first.map_or(std::ptr::null(), std::ptr::from_ref);
+        // The length of a lease means nothing while no lease is out.
+        entry.slot.len.store(next as usize, Ordering::Relaxed);
+        self.first = Some(entry.slot);
+        self.count += 1;
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Entry> {
+        let slot = self.first?;
+        let next = slot.len.load(Ordering::Relaxed) as *const Slot;
+        // SAFETY: null or the address of a slot, as `push` stored it; slots live for ever.
+        self.first = unsafe { next.as_ref() };
+        self.count -= 1;
+        Some(Entry { data: slot.data.load(Ordering::Relaxed), slot })
+    }
+}
+
+/// One class's idle buffers, striped so that threads rarely meet.
+///
+/// *Thread-safe.*
+pub(crate) struct Depot {
+    stripes: Box<[Stripe]>,
+}
+
+#[repr(align(128))]
+struct Stripe {
+    /// The number of entries, to be read without the lock: a hint for a taker, exact at rest.
+    count: AtomicUsize,
+    shelf: Lock<Shelf>,
+}
+
+struct Shelf {
+    entries: Vec<Entry>,
+    /// The fewest entries since the last look: what was never needed.
+    low: usize,
+    sealed: bool,
+}
+
+impl Depot {
+    pub(crate) fn new(stripes: usize) -> Depot {
+        let stripe = |_| Stripe {
+            count: AtomicUsize::new(0),
+            shelf: Lock::new(Shelf { entries: Vec::new(), low: 0, sealed: false }),
+        };
+        Depot { stripes: (0..stripes).map(stripe).collect() }
+    }
+
+    /// Returns how many buffers stand here: exact at rest.
+    pub(crate) fn len(&self) -> usize {
+        self.stripes.iter().map(|stripe| stripe.count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Moves up to `most` entries of one stripe to `take`, from the caller's own stripe if it has any.
+    pub(crate) fn take(&self, home: usize, most: usize, mut take: impl FnMut(Entry)) -> usize {
+        for step in 0..self.stripes.len() {
+            let stripe = &self.stripes[(home + step) % self.stripes.len()];
+            if stripe.count.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            let mut shelf = stripe.shelf.lock();
+            let taken = shelf.entries.len().min(most);
+            let rest = shelf.entries.len() - taken;
+            for entry in shelf.entries.drain(rest..) {
+                take(entry);
+            }
+            shelf.low = shelf.low.min(rest);
+            stripe.count.store(rest, Ordering::Relaxed);
+            if taken > 0 {
+                return taken;
+            }
+        }
+        0
+    }
+
+    /// Puts entries into the caller's stripe, the last one to be taken first. Those that find no memory, or the
+    /// depot sealed, go to `rejected`.
+    pub(crate) fn give(&self, home: usize, entries: impl ExactSizeIterator<Item = Entry>, rejected: &mut Doomed) {
+        let stripe = &self.stripes[home % self.stripes.len()];
+        let mut shelf = stripe.shelf.lock();
+        if shelf.sealed || shelf.entries.try_reserve(entries.len()).is_err() {
+            entries.for_each(|entry| rejected.push(entry));
+            return;
+        }
+        shelf.entries.extend(entries);
+        stripe.count.store(shelf.entries.len(), Ordering::Relaxed);
+    }
+
+    /// Dooms half of what was never needed since the last look, rounded up, and begins the next look.
+    pub(crate) fn decay(&self, doomed: &mut Doomed) {
+        for stripe in &self.stripes {
+            let mut shelf = stripe.shelf.lock();
+            let superfluous = shelf.low.div_ceil(2);
+            // The oldest stand first: they are the coldest.
+            shelf.entries.drain(..superfluous).for_each(|entry| doomed.push(entry));
+            shelf.low = shelf.entries.len();
+            if shelf.entries.capacity() > 4 * shelf.low.max(64) {
+                let room = 2 * shelf.low.max(32);
+                shelf.entries.shrink_to(room);
+            }
+            stripe.count.store(shelf.low, Ordering::Relaxed);
+        }
+    }
+
+    /// Dooms up to `most` entries; with `seal`, also refuses all that come later.
+    pub(crate) fn drain(&self, most: usize, seal: bool, doomed: &mut Doomed) {
+        let mut left = most;
+        for stripe in &self.stripes {
+            let mut shelf = stripe.shelf.lock();
+            shelf.sealed |= seal;
+            let count = shelf.entries.len().min(left);
+            left -= count;
+            shelf.entries.drain(..count).for_each(|entry| doomed.push(entry));
+            if shelf.entries.is_empty() {
+                shelf.entries = Vec::new();
+            }
+            shelf.low = shelf.low.min(shelf.entries.len());
+            stripe.count.store(shelf.entries.len(), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn lock_for_fork(&self) {
+        self.stripes.iter().for_each(|stripe| stripe.shelf.lock_for_fork());
+    }
+
+    /// # Safety
+    /// As [`Lock::unlock_after_fork`].
+    pub(crate) unsafe fn unlock_after_fork(&self) {
+        for stripe in &self.stripes {
+            // SAFETY: the caller's promise.
+            unsafe { stripe.shelf.unlock_after_fork() };
+        }
+    }
+}

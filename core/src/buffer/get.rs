@@ -1,0 +1,276 @@
+//! Serves the gets that no magazine could.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::depot::{Doomed, Entry};
+use super::inner::{Inner, Refusal, add};
+use super::memory;
+use super::registry;
+use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{ClearPolicy, LimitPolicy};
+use crate::site::Site;
+
+/// What a get does at the limit.
+#[derive(Copy, Clone)]
+pub(crate) enum Patience {
+    /// As the pool's policy says.
+    Policy,
+    /// Fails at once.
+    None,
+    /// Waits until then.
+    Until(Instant),
+}
+
+impl Inner {
+    /// Serves a get from the depot, by creating a buffer, by making room, or by waiting.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn get_slow(&self, len: usize, patience: Patience) -> Result<Entry> {
+        clock::tick();
+        if self.is_closed() {
+            return Err(self.closed_error());
+        }
+        self.check_len(len)?;
+        let class = self.table.index(len);
+        let (entry, zero) = match self.find_or_create(class, len) {
+            Ok(found) => found,
+            Err(Refusal::Memory) => return Err(self.memory_error(len)),
+            Err(Refusal::Limit) => self.get_at_limit(class, len, patience)?,
+        };
+        if self.clear == ClearPolicy::OnGet && !zero {
+            self.wipe(entry, len);
+        }
+        self.count_get(class, len);
+        Ok(entry)
+    }
+
+    /// Refuses lengths whose buffer could not exist.
+    fn check_len(&self, len: usize) -> Result<()> {
+        let possible = len.checked_next_multiple_of(memory::TAIL).and_then(memory::mapping_len).is_some();
+        if possible {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "len is {len} bytes; a buffer of pool \"{}\" has at most {} with its management",
+            self.name,
+            isize::MAX
+        )))
+    }
+
+    fn find_or_create(&self, class: usize, len: usize) -> Result<(Entry, bool), Refusal> {
+        if class == self.table.sizes().len() {
+            return self.create_single(len, true);
+        }
+        match self.find_idle(class) {
+            Some(entry) => Ok((entry, false)),
+            None => self.create(class),
+        }
+    }
+
+    /// Takes one idle buffer, and half a magazine more for the calling thread.
+    fn find_idle(&self, class: usize) -> Option<Entry> {
+        let cache = self.own_cache().filter(|cache| cache.is_cached(class) && cache.enter());
+        let Some(cache) = cache else {
+            let mut found = None;
+            self.take_idle(class, self.home(), 1, |entry| found = Some(entry));
+            return found;
+        };
+        let magazine = &cache.magazines[class];
+        let mut found = magazine.pop();
+        if found.is_none() {
+            let mut unplaced = None;
+            self.take_idle(class, cache.home, magazine.batch().max(1), |entry| {
+                if found.is_none() {
+                    found = Some(entry);
+                } else if !magazine.push(entry) {
+                    unplaced = Some(entry);
+                }
+            });
+            debug_assert!(unplaced.is_none(), "half a magazine fits into an empty one");
+        }
+        cache.leave();
+        found
+    }
+
+    #[cold]
+    fn get_at_limit(&self, class: usize, len: usize, patience: Patience) -> Result<(Entry, bool)> {
+        if let Some(found) = self.retry_after_making_room(class, len)? {
+            return Ok(found);
+        }
+        let deadline = match (patience, self.on_limit) {
+            (Patience::Policy, LimitPolicy::Unpooled) => {
+                return self.create_single(len, false).map_err(|_| self.memory_error(len));
+            }
+            (Patience::Policy, LimitPolicy::Wait(most)) => Instant::now().checked_add(most),
+            (Patience::Until(deadline), _) => Some(deadline),
+            (Patience::None, _) | (Patience::Policy, LimitPolicy::Fail) => return Err(self.exhausted(len, None)),
+        };
+        if self.capacity_for(len) > self.max_bytes {
+            // No put could ever make room for it.
+            return Err(self.exhausted(len, None));
+        }
+        self.wait_for_put(class, len, deadline)
+    }
+
+    /// Makes room for a stock's buffer of a class, or says that there is none.
+    #[cold]
+    pub(crate) fn take_at_limit(&self, class: usize, size: usize) -> Result<Entry> {
+        match self.retry_after_making_room(class, size)? {
+            Some((entry, _)) => Ok(entry),
+            None => Err(self.exhausted(size, None)),
+        }
+    }
+
+    fn capacity_for(&self, len: usize) -> usize {
+        match self.table.sizes().get(self.table.index(len)) {
+            Some(size) => *size,
+            None => len.next_multiple_of(memory::TAIL),
+        }
+    }
+
+    /// Destroys idle buffers, in the depots first, then those in threads' caches, and tries again.
+    fn retry_after_making_room(&self, class: usize, len: usize) -> Result<Option<(Entry, bool)>> {
+        let wanted = self.capacity_for(len);
+        for flush in [false, true] {
+            if flush {
+                self.flush_caches(|_| true);
+            }
+            match self.find_or_create(class, len) {
+                Ok(found) => return Ok(Some(found)),
+                Err(Refusal::Memory) => return Err(self.memory_error(len)),
+                Err(Refusal::Limit) => {}
+            }
+            self.destroy_idle(wanted);
+            match self.find_or_create(class, len) {
+                Ok(found) => return Ok(Some(found)),
+                Err(Refusal::Memory) => return Err(self.memory_error(len)),
+                Err(Refusal::Limit) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Destroys idle buffers of the depots, the largest classes first, until `wanted` bytes are free or none is left.
+    fn destroy_idle(&self, wanted: usize) {
+        let mut freed = 0;
+        for (class, size) in self.table.sizes().iter().enumerate().rev() {
+            if freed >= wanted {
+                return;
+            }
+            let mut doomed = Doomed::default();
+            self.drain_idle(class, (wanted - freed).div_ceil(*size), false, &mut doomed);
+            freed += self.destroy_all(&mut doomed);
+        }
+    }
+
+    /// Moves what threads keep for themselves to the depots. Returns nothing: the depots count.
+    pub(crate) fn flush_caches(&self, which: impl Fn(&super::cache::ThreadCache) -> bool) {
+        let mut doomed = Doomed::default();
+        {
+            let mut registry = registry::lock();
+            if let Some(member) = registry.member(self.id) {
+                member.revoke(which, |cache| self.flush(cache, &mut doomed));
+                member.blocks.iter().for_each(|block| block.ask());
+            }
+        }
+        self.destroy_all(&mut doomed);
+    }
+
+    fn wait_for_put(&self, class: usize, len: usize, deadline: Option<Instant>) -> Result<(Entry, bool)> {
+        let _waiting = Waiting::begin(self);
+        loop {
+            let turn = *self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.is_closed() {
+                return Err(self.closed_error());
+            }
+            if let Some(found) = self.retry_after_making_room(class, len)? {
+                return Ok(found);
+            }
+            let left = match deadline {
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                // Further away than the clock counts.
+                None => Duration::from_secs(1 << 32),
+            };
+            let guard = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let (_guard, waited) =
+                self.turned.wait_timeout_while(guard, left, |now| *now == turn).unwrap_or_else(PoisonError::into_inner);
+            if waited.timed_out() {
+                return Err(self.exhausted(len, deadline));
+            }
+        }
+    }
+
+    /// Tells waiting gets that something came back. Cheap when nobody waits.
+    #[inline]
+    pub(crate) fn wake_waiters(&self) {
+        if self.has_waiters() {
+            self.wake_all();
+        }
+    }
+
+    #[cold]
+    pub(crate) fn wake_all(&self) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.turned.notify_all();
+    }
+
+    #[cold]
+    fn exhausted(&self, len: usize, waited: Option<Instant>) -> Error {
+        add(&self.counts.exhausted, 1);
+        let stats = self.stats();
+        let after = if waited.is_some() { " until the deadline" } else { "" };
+        Error::new(
+            ErrorKind::Exhausted,
+            format!(
+                "pool \"{}\" cannot hand out {len} bytes{after}: {} leases hold {} of at most {} bytes; \
+                 put some, or raise max_bytes",
+                self.name, stats.in_use, stats.live_bytes, self.max_bytes
+            ),
+        )
+    }
+
+    #[cold]
+    fn memory_error(&self, len: usize) -> Error {
+        Error::new(
+            ErrorKind::NoMemory,
+            format!("the system gives pool \"{}\" no memory for {len} bytes; nothing was changed", self.name),
+        )
+    }
+}
+
+/// Marks a get as waiting, and keeps threads from hiding puts in their caches meanwhile.
+struct Waiting<'a>(&'a Inner);
+
+impl<'a> Waiting<'a> {
+    fn begin(inner: &'a Inner) -> Waiting<'a> {
+        // Pairs with the load in `has_waiters`: a cache enlisted from here on is gated by `enlist`, the others below.
+        inner.waiters.fetch_add(1, Ordering::SeqCst);
+        if let Some(member) = registry::lock().member(inner.id) {
+            member.gate_for_waiters(true);
+        }
+        Waiting(inner)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut registry = registry::lock();
+        if self.0.waiters.fetch_sub(1, Ordering::SeqCst) == 1
+            && let Some(member) = registry.member(self.0.id)
+        {
+            member.gate_for_waiters(false);
+        }
+    }
+}
+
+/// Writes into the slot what `leaks` tells of a live lease.
+#[inline(always)]
+pub(crate) fn record(entry: Entry, len: usize, site: Site) {
+    let slot = entry.slot;
+    slot.len.store(len, Ordering::Relaxed);
+    slot.site.store(site.bits(), Ordering::Relaxed);
+    slot.taken.store(clock::coarse(), Ordering::Relaxed);
+}

@@ -1,0 +1,93 @@
+//! Gives idle memory back: at once, by and by, or at the end.
+
+use super::depot::Doomed;
+use super::inner::{Inner, add};
+use super::registry;
+use crate::clock;
+
+impl Inner {
+    /// Destroys everything idle. Returns its capacity in bytes.
+    pub(crate) fn trim(&self) -> usize {
+        clock::tick();
+        let mut doomed = Doomed::default();
+        {
+            let mut registry = registry::lock();
+            if let Some(member) = registry.member(self.id) {
+                member.blocks.iter().for_each(|block| block.ask());
+                member.revoke(|_| true, |cache| self.flush(cache, &mut doomed));
+            }
+        }
+        for class in 0..self.table.sizes().len() {
+            self.drain_idle(class, usize::MAX, false, &mut doomed);
+        }
+        self.destroy_trimmed(&mut doomed)
+    }
+
+    /// Destroys half of what nobody needed since the last look. Returns its capacity in bytes.
+    pub(crate) fn maintain(&self) -> usize {
+        clock::tick();
+        let mut doomed = Doomed::default();
+        for class in 0..self.table.sizes().len() {
+            self.decay_idle(class, &mut doomed);
+        }
+        {
+            let mut registry = registry::lock();
+            if let Some(member) = registry.member(self.id) {
+                // A thread that neither got nor put since the last look does not need its stock.
+                let mut resting = 0;
+                let is_resting = |cache: &super::cache::ThreadCache| {
+                    let busy = cache
+                        .magazines
+                        .iter()
+                        .map(|magazine| {
+                            let gets = magazine.gets.load(std::sync::atomic::Ordering::Relaxed);
+                            gets + magazine.puts.load(std::sync::atomic::Ordering::Relaxed)
+                        })
+                        .sum::<u64>();
+                    cache.seen.replace(busy) == busy && cache.magazines.iter().any(|magazine| magazine.idle() > 0)
+                };
+                let mut chosen = Vec::new();
+                for cache in member.caches() {
+                    if is_resting(cache) && chosen.try_reserve(1).is_ok() {
+                        chosen.push(std::ptr::from_ref(cache));
+                        resting += 1;
+                    }
+                }
+                if resting > 0 {
+                    member.revoke(
+                        |cache| chosen.contains(&std::ptr::from_ref(cache)),
+                        |cache| self.flush(cache, &mut doomed),
+                    );
+                }
+            }
+        }
+        self.destroy_trimmed(&mut doomed)
+    }
+
+    fn destroy_trimmed(&self, doomed: &mut Doomed) -> usize {
+        let bytes = self.destroy_all(doomed);
+        add(&self.counts.trimmed_bytes, bytes as u64);
+        bytes
+    }
+
+    /// Closes the pool and destroys everything idle. Live leases are destroyed at their put.
+    pub(crate) fn close(&self) {
+        if !self.set_closed() {
+            return;
+        }
+        let mut doomed = Doomed::default();
+        {
+            let mut registry = registry::lock();
+            if let Some(member) = registry.member(self.id) {
+                member.orphan(|cache| self.absorb(cache, &mut doomed));
+                member.blocks.iter().for_each(|block| block.ask());
+            }
+        }
+        for class in 0..self.classes.len() {
+            self.drain_idle(class, usize::MAX, true, &mut doomed);
+        }
+        self.destroy_all(&mut doomed);
+        // Waiting gets find the pool closed.
+        self.wake_all();
+    }
+}

@@ -1,0 +1,498 @@
+//! Holds a pool's state, and creates and destroys its buffers.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex};
+
+use super::cache::{self, ThreadCache};
+use super::classes::ClassTable;
+use super::depot::{Depot, Doomed, Entry};
+use super::memory;
+use super::registry;
+use super::slab::Slabs;
+use super::slot::{self, MAPPED, OVERSIZED, SINGLE, UNTOUCHED};
+use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{ClearPolicy, LimitPolicy, Options};
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Lock};
+
+/// Classes below this are cut from slabs; from here up each buffer has a mapping of its own.
+const MAPPED_FROM: usize = 64 << 10;
+/// From here up, clearing a buffer for the first time looks for pages that nobody touched.
+const LOOK_FROM: usize = 256 << 10;
+const STRIPES_MAX: usize = 16;
+
+/// What a pool keeps for one size class; the last one is for oversized leases.
+pub(crate) struct Class {
+    pub depot: Depot,
+    slabs: Option<Lock<Slabs>>,
+    pub counts: Counts,
+}
+
+/// Counts that cold paths keep, and what threads without a cache count.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub gets: AtomicU64,
+    pub puts: AtomicU64,
+    pub allocations: AtomicU64,
+    pub destroyed: AtomicU64,
+    pub discarded: AtomicU64,
+    pub detached: AtomicU64,
+    pub leaked: AtomicU64,
+}
+
+/// Counts of the whole pool that cold paths keep.
+#[derive(Default)]
+pub(crate) struct PoolCounts {
+    pub requested: AtomicU64,
+    pub oversized_live_bytes: AtomicU64,
+    pub oversized_requests: AtomicU64,
+    pub peak_live_bytes: AtomicU64,
+    pub lost: AtomicU64,
+    pub trimmed_bytes: AtomicU64,
+    pub double_puts: AtomicU64,
+    pub stale_uses: AtomicU64,
+    pub foreign_puts: AtomicU64,
+    pub overruns: AtomicU64,
+    pub exhausted: AtomicU64,
+}
+
+pub(crate) fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+/// A pool. Alive while anybody can reach it: the users' handles, and one strong reference for each buffer, which
+/// is how a lease outlives its pool's handles without counting anything at get and put.
+pub(crate) struct Inner {
+    pub id: u64,
+    pub table: ClassTable,
+    pub clear: ClearPolicy,
+    pub thread_cache_bytes: usize,
+    pub name: String,
+    pub max_bytes: usize,
+    pub max_retained_bytes: usize,
+    pub on_limit: LimitPolicy,
+    alignment: usize,
+    pub classes: Box<[Class]>,
+    pub counts: PoolCounts,
+    /// Capacity of all buffers in existence, held against `max_bytes`.
+    total_bytes: AtomicUsize,
+    /// Capacity of the buffers in the depots, held against `max_retained_bytes`.
+    depot_bytes: AtomicUsize,
+    closed: AtomicBool,
+    /// How many `BufferPool` values name the pool.
+    pub handles: AtomicUsize,
+    /// Whether C owns one of them.
+    pub raw_owned: AtomicBool,
+    pub waiters: AtomicU32,
+    /// Counts what may end a wait; its own lock, because waiting needs a condition variable.
+    pub turn: Mutex<u64>,
+    pub turned: Condvar,
+    next_home: AtomicUsize,
+}
+
+/// Why a buffer could not be created.
+pub(crate) enum Refusal {
+    Limit,
+    Memory,
+}
+
+impl Inner {
+    pub(crate) fn new(id: u64, options: &Options) -> Result<Inner> {
+        let checked = options.check()?;
+        let alignment = options.alignment;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let stripes = cores.next_power_of_two().min(STRIPES_MAX);
+        let classes = checked
+            .table
+            .sizes()
+            .iter()
+            .map(|size| Class {
+                depot: Depot::new(stripes),
+                slabs: (*size < MAPPED_FROM).then(|| Lock::new(Slabs::new(*size, alignment))),
+                counts: Counts::default(),
+            })
+            .chain(std::iter::once_with(|| Class { depot: Depot::new(1), slabs: None, counts: Counts::default() }))
+            .collect();
+        Ok(Inner {
+            id,
+            clear: options.clear,
+            thread_cache_bytes: checked.thread_cache_bytes,
+            name: match &options.name {
+                Some(name) => name.clone(),
+                None => format!("pool-{}", cache::number_of(id)),
+            },
+            max_bytes: checked.max_bytes,
+            max_retained_bytes: checked.max_retained_bytes,
+            on_limit: options.on_limit,
+            alignment,
+            table: checked.table,
+            classes,
+            counts: PoolCounts::default(),
+            total_bytes: AtomicUsize::new(0),
+            depot_bytes: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            handles: AtomicUsize::new(0),
+            raw_owned: AtomicBool::new(false),
+            waiters: AtomicU32::new(0),
+            turn: Mutex::new(0),
+            turned: Condvar::new(),
+            next_home: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        // Pairs with the store in `close`.
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Marks the pool closed; `false` when it was already.
+    pub(crate) fn set_closed(&self) -> bool {
+        !self.closed.swap(true, Ordering::SeqCst)
+    }
+
+    pub(crate) fn has_waiters(&self) -> bool {
+        // Pairs with the increment in `wait_for_put`.
+        self.waiters.load(Ordering::SeqCst) != 0
+    }
+
+    /// Returns the class number under which a buffer of `capacity` bytes is counted.
+    pub(crate) fn class_of_capacity(&self, capacity: usize) -> usize {
+        self.table.index(capacity)
+    }
+
+    /// Returns the calling thread's cache, made now if it has none. `None` when it cannot have one.
+    pub(crate) fn own_cache(&self) -> Option<&'static ThreadCache> {
+        if let Some(cache) = cache::find(self.id) {
+            return Some(cache);
+        }
+        if self.thread_cache_bytes == 0 || !cache::may_remember() || !cache::make_room(self.id) {
+            return None;
+        }
+        let home = self.next_home.fetch_add(1, Ordering::Relaxed);
+        let cache = ThreadCache::new(self, home, 0)?;
+        if !registry::enlist(self, &cache) {
+            return None;
+        }
+        cache::remember(cache);
+        cache::find(self.id)
+    }
+
+    /// Returns the stripe that the calling thread uses.
+    pub(crate) fn home(&self) -> usize {
+        cache::find(self.id).map_or(0, |cache| cache.home)
+    }
+
+    /// Counts a get that no magazine counted.
+    pub(crate) fn count_get(&self, class: usize, len: usize) {
+        if let Some(cache) = cache::find(self.id)
+            && cache.enter()
+        {
+            cache.magazines[class].count_get();
+            cache.count_requested(len as u64);
+            cache.leave();
+        } else {
+            add(&self.classes[class].counts.gets, 1);
+            add(&self.counts.requested, len as u64);
+        }
+    }
+
+    /// Counts a put that no magazine counted.
+    pub(crate) fn count_put(&self, class: usize, len: usize) {
+        if let Some(cache) = cache::find(self.id)
+            && cache.enter()
+        {
+            cache.magazines[class].count_put();
+            cache.count_requested((len as u64).wrapping_neg());
+            cache.leave();
+        } else {
+            add(&self.classes[class].counts.puts, 1);
+            self.count_returned(len);
+        }
+    }
+
+    /// Takes the length of a lease that ended off the requested bytes.
+    pub(crate) fn count_returned(&self, len: usize) {
+        add(&self.counts.requested, (len as u64).wrapping_neg());
+    }
+
+    /// Takes room for a new buffer from the pool's limit.
+    fn reserve(&self, bytes: usize) -> bool {
+        self.total_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |total| {
+                total.checked_add(bytes).filter(|sum| *sum <= self.max_bytes)
+            })
+            .is_ok()
+    }
+
+    /// Creates a buffer of a class. The flag tells whether its bytes are all zero.
+    pub(crate) fn create(&self, class: usize) -> Result<(Entry, bool), Refusal> {
+        let capacity = self.table.sizes()[class];
+        if !self.reserve(capacity) {
+            return Err(Refusal::Limit);
+        }
+        let made = self.make(class, capacity);
+        if made.is_none() {
+            self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
+        }
+        made.ok_or(Refusal::Memory)
+    }
+
+    /// Creates a buffer for one lease alone; beyond the limit unless `limited`.
+    pub(crate) fn create_single(&self, len: usize, limited: bool) -> Result<(Entry, bool), Refusal> {
+        // `check_len` has refused lengths for which this could overflow.
+        let capacity = match self.table.sizes().get(self.table.index(len)) {
+            Some(size) => *size,
+            None => len.next_multiple_of(memory::TAIL),
+        };
+        if !limited {
+            self.total_bytes.fetch_add(capacity, Ordering::Relaxed);
+        } else if !self.reserve(capacity) {
+            return Err(Refusal::Limit);
+        }
+        let made = self.map_buffer(OVERSIZED, SINGLE | MAPPED | UNTOUCHED, capacity);
+        if made.is_none() {
+            self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
+        }
+        let entry = made.ok_or(Refusal::Memory)?;
+        let class = self.class_of_capacity(capacity);
+        add(&self.classes[class].counts.allocations, 1);
+        if class == self.table.sizes().len() {
+            add(&self.counts.oversized_live_bytes, capacity as u64);
+            add(&self.counts.oversized_requests, 1);
+        }
+        self.note_peak(0);
+        Ok((entry, true))
+    }
+
+    fn make(&self, class: usize, capacity: usize) -> Option<(Entry, bool)> {
+        let made = match &self.classes[class].slabs {
+            None => (self.map_buffer(class as u8, MAPPED | UNTOUCHED, capacity)?, true),
+            Some(slabs) => {
+                let (data, fresh) = slabs.lock().cut()?;
+                let Some(slot) = slot::allocate(self.strong(), class as u8, 0, data, capacity) else {
+                    // SAFETY: just cut, known to nobody else.
+                    unsafe { slabs.lock().give_back(data) };
+                    self.release();
+                    return None;
+                };
+                let entry = Entry { data: data.as_ptr(), slot };
+                // What was cleared when it was idle is zero when it is cut again.
+                (entry, fresh || self.clear == ClearPolicy::OnPut)
+            }
+        };
+        add(&self.classes[class].counts.allocations, 1);
+        self.note_peak(capacity as u64);
+        Some(made)
+    }
+
+    fn map_buffer(&self, class: u8, flags: u8, capacity: usize) -> Option<Entry> {
+        let len = memory::mapping_len(capacity)?;
+        let data = memory::map(len, self.alignment.max(memory::page_size()))?;
+        let Some(slot) = slot::allocate(self.strong(), class, flags, data, capacity) else {
+            // SAFETY: just mapped, known to nobody else.
+            unsafe { memory::unmap(data, len) };
+            self.release();
+            return None;
+        };
+        Some(Entry { data: data.as_ptr(), slot })
+    }
+
+    /// Returns a strong reference for a buffer; [`Inner::release`] ends it.
+    fn strong(&self) -> *mut Inner {
+        let this: *const Inner = self;
+        // SAFETY: an `Inner` lives in an `Arc` only (`registry::register`), and `self` proves it is alive.
+        unsafe { Arc::increment_strong_count(this) };
+        this.cast_mut()
+    }
+
+    /// Ends a buffer's strong reference. `self` may be gone afterwards unless the caller holds another one.
+    fn release(&self) {
+        // SAFETY: the count that `strong` took, given back once.
+        unsafe { Arc::decrement_strong_count(std::ptr::from_ref(self)) };
+    }
+
+    /// Raises the peak if more is live than ever. Looked at when a buffer is created and when statistics are read:
+    /// what threads pass among their caches between two looks is not seen.
+    fn note_peak(&self, more: u64) {
+        clock::tick();
+        let mut registry = registry::lock();
+        if let Some(member) = registry.member(self.id) {
+            let live = self.live_bytes(member) + more;
+            self.counts.peak_live_bytes.fetch_max(live, Ordering::Relaxed);
+        }
+    }
+
+    /// Destroys an idle buffer. The caller holds a reference to the pool of its own.
+    pub(crate) fn destroy(&self, entry: Entry) {
+        let capacity = entry.slot.capacity.load(Ordering::Relaxed);
+        let class = self.class_of_capacity(capacity);
+        let mapped = entry.slot.flags() & MAPPED != 0;
+        slot::free(entry.slot);
+        if let Some(data) = NonNull::new(entry.data) {
+            match &self.classes[class].slabs {
+                Some(slabs) if !mapped => {
+                    // SAFETY: cut from these slabs, idle, and its slot is gone.
+                    unsafe { slabs.lock().give_back(data) };
+                }
+                _ => {
+                    let len = memory::mapping_len(capacity).unwrap_or(capacity);
+                    // SAFETY: mapped by `map_buffer` with this length, idle, and its slot is gone.
+                    unsafe { memory::unmap(data, len) };
+                }
+            }
+        }
+        self.forget(class, capacity);
+    }
+
+    /// Takes a buffer that is no longer the pool's out of the books.
+    pub(crate) fn forget(&self, class: usize, capacity: usize) {
+        self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
+        add(&self.classes[class].counts.destroyed, 1);
+        if class == self.table.sizes().len() {
+            add(&self.counts.oversized_live_bytes, (capacity as u64).wrapping_neg());
+        }
+        self.release();
+    }
+
+    /// Destroys a list and returns its capacity in bytes.
+    pub(crate) fn destroy_all(&self, doomed: &mut Doomed) -> usize {
+        let mut bytes = 0;
+        while let Some(entry) = doomed.pop() {
+            bytes += entry.slot.capacity.load(Ordering::Relaxed);
+            self.destroy(entry);
+        }
+        bytes
+    }
+
+    /// Takes up to `most` idle buffers of a class from the depot.
+    pub(crate) fn take_idle(&self, class: usize, home: usize, most: usize, take: impl FnMut(Entry)) -> usize {
+        let taken = self.classes[class].depot.take(home, most, take);
+        self.depot_bytes.fetch_sub(taken * self.table.sizes()[class], Ordering::Relaxed);
+        taken
+    }
+
+    /// Gives idle buffers of a class to the depot, as many as may be retained; the others are doomed.
+    pub(crate) fn give_idle(&self, class: usize, home: usize, entries: &[Entry], doomed: &mut Doomed) {
+        let size = self.table.sizes()[class];
+        let mut keep = 0;
+        let _ = self.depot_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
+            keep = (self.max_retained_bytes.saturating_sub(bytes) / size).min(entries.len());
+            Some(bytes + keep * size)
+        });
+        entries[keep..].iter().for_each(|entry| doomed.push(*entry));
+        let before = doomed.count;
+        self.classes[class].depot.give(home, entries[..keep].iter().copied(), doomed);
+        let rejected = doomed.count - before;
+        self.depot_bytes.fetch_sub(rejected * size, Ordering::Relaxed);
+    }
+
+    /// Dooms up to `most` idle buffers of a class; see [`Depot::drain`].
+    pub(crate) fn drain_idle(&self, class: usize, most: usize, seal: bool, doomed: &mut Doomed) {
+        let before = doomed.count;
+        self.classes[class].depot.drain(most, seal, doomed);
+        self.count_drained(class, doomed.count - before);
+    }
+
+    /// Dooms what decays in a class; see [`Depot::decay`].
+    pub(crate) fn decay_idle(&self, class: usize, doomed: &mut Doomed) {
+        let before = doomed.count;
+        self.classes[class].depot.decay(doomed);
+        self.count_drained(class, doomed.count - before);
+    }
+
+    fn count_drained(&self, class: usize, count: usize) {
+        if let Some(size) = self.table.sizes().get(class) {
+            self.depot_bytes.fetch_sub(count * size, Ordering::Relaxed);
+        }
+    }
+
+    /// Empties a cache that is the caller's into the depots.
+    pub(crate) fn flush(&self, cache: &ThreadCache, doomed: &mut Doomed) {
+        for class in 0..self.table.sizes().len() {
+            let magazine = &cache.magazines[class];
+            while let Some(entry) = magazine.pop() {
+                self.give_idle(class, cache.home, &[entry], doomed);
+            }
+        }
+    }
+
+    /// Takes over the buffers and the counts of a cache that ends.
+    pub(crate) fn absorb(&self, cache: &ThreadCache, doomed: &mut Doomed) {
+        self.flush(cache, doomed);
+        for (magazine, class) in cache.magazines.iter().zip(&self.classes) {
+            add(&class.counts.gets, magazine.gets.load(Ordering::Relaxed));
+            add(&class.counts.puts, magazine.puts.load(Ordering::Relaxed));
+        }
+        add(&self.counts.requested, cache.requested.load(Ordering::Relaxed));
+    }
+
+    /// Clears what a lease left behind, the first `dirty` bytes.
+    pub(crate) fn scrub(&self, entry: Entry, dirty: usize) {
+        if self.clear != ClearPolicy::OnPut {
+            return;
+        }
+        self.wipe(entry, dirty);
+    }
+
+    /// Overwrites the first `len` bytes of a buffer that is the caller's.
+    pub(crate) fn wipe(&self, entry: Entry, len: usize) {
+        let flags = entry.slot.flags();
+        if flags & UNTOUCHED == 0 || len < LOOK_FROM {
+            // SAFETY: the caller holds the buffer, and `len` is at most its capacity and tail.
+            unsafe { memory::clear(entry.data, len) };
+            return;
+        }
+        // SAFETY: as above; buffers with this flag start at a page of a mapping of their own.
+        unsafe { memory::clear_resident(entry.data, len) };
+        if len * 2 >= entry.slot.capacity.load(Ordering::Relaxed) {
+            // Tenants use most of it: looking again would cost more than it saves.
+            entry.slot.set_flags(flags & !UNTOUCHED);
+        }
+    }
+
+    pub(crate) fn closed_error(&self) -> Error {
+        Error::new(
+            ErrorKind::Closed,
+            format!("pool \"{}\" is closed and hands out nothing more; open another pool", self.name),
+        )
+    }
+
+    /// Forgets the waiting threads of the parent, which a child does not have.
+    pub(crate) fn forget_waiters(&self) {
+        if self.waiters.swap(0, Ordering::SeqCst) != 0
+            && let Some(member) = registry::lock().member(self.id)
+        {
+            member.gate_for_waiters(false);
+        }
+    }
+
+    pub(crate) fn lock_for_fork(&self) {
+        for class in &self.classes {
+            class.depot.lock_for_fork();
+            if let Some(slabs) = &class.slabs {
+                slabs.lock_for_fork();
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Lock::unlock_after_fork`].
+    pub(crate) unsafe fn unlock_after_fork(&self) {
+        for class in &self.classes {
+            // SAFETY: the caller's promise.
+            unsafe { class.depot.unlock_after_fork() };
+            if let Some(slabs) = &class.slabs {
+                // SAFETY: the caller's promise.
+                unsafe { slabs.unlock_after_fork() };
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        registry::unregister(self.id);
+    }
+}

@@ -1,0 +1,376 @@
+//! Defines what a user holds from get to put.
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::BufferPool;
+use super::depot::Entry;
+use super::detached::Detached;
+use super::put;
+use super::raw::RawLease;
+use super::slot::Slot;
+use super::writer::Writer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::site::Site;
+
+/// The bit of [`Lease::dirty`] that says that a canary stands behind the length.
+const ARMED: usize = 1 << (usize::BITS - 1);
+
+/// The right to use one buffer, from get to put. A slice of bytes that goes back to its pool when it is dropped.
+///
+/// Only the length asked for is visible. A safe program cannot write past it; one that takes
+/// [`as_mut_ptr`](Lease::as_mut_ptr) can, and `put` reports it.
+///
+/// ```
+/// let pool = millpond::BufferPool::new("docs")?;
+/// let mut lease = pool.get(1000)?;
+/// assert!(lease.iter().all(|byte| *byte == 0));
+/// lease[..5].copy_from_slice(b"hello");
+/// assert_eq!(lease.len(), 1000);
+/// drop(lease);
+/// assert_eq!(pool.stats().puts, 1);
+/// # Ok::<(), millpond::Error>(())
+/// ```
+///
+/// *Thread-safe*: may move to, and be put on, another thread. *Fork:* the child has its own copy of the lease and of
+/// the pool.
+pub struct Lease {
+    data: NonNull<u8>,
+    len: usize,
+    slot: &'static Slot,
+    /// How many bytes from the start may have been written, and [`ARMED`].
+    dirty: usize,
+}
+
+const _: () = assert!(size_of::<Lease>() == 32 && size_of::<Option<Lease>>() == 32);
+
+// SAFETY: a lease is the only right to its buffer; the slot is made of atomics, and the pool takes buffers back on
+// any thread.
+unsafe impl Send for Lease {}
+// SAFETY: a shared lease only lends shared slices.
+unsafe impl Sync for Lease {}
+
+impl Lease {
+    /// Makes the lease of a buffer that was just taken from a pool.
+    #[inline(always)]
+    pub(crate) fn issue(entry: Entry, len: usize, site: Site) -> Lease {
+        super::get::record(entry, len, site);
+        Lease {
+            // SAFETY: buffers come from mappings, which are never at address 0.
+            data: unsafe { NonNull::new_unchecked(entry.data) },
+            len,
+            slot: entry.slot,
+            dirty: 0,
+        }
+    }
+
+    /// Makes a lease of a buffer whose handle just ended; the canary behind its length stands.
+    pub(crate) fn from_handle(entry: Entry, len: usize) -> Lease {
+        Lease {
+            // SAFETY: buffers come from mappings, which are never at address 0.
+            data: unsafe { NonNull::new_unchecked(entry.data) },
+            len,
+            slot: entry.slot,
+            dirty: len | ARMED,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn entry(&self) -> Entry {
+        Entry { data: self.data.as_ptr(), slot: self.slot }
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self) -> &'static Slot {
+        self.slot
+    }
+
+    /// Returns the length asked for, in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Says whether the length is 0.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns how many bytes the buffer holds: its size class, or the length rounded up for an oversized lease.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.slot.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Returns the address of the first byte, for reading.
+    #[inline]
+    pub fn as_ptr(&self) -> *const u8 {
+        self.data.as_ptr()
+    }
+
+    /// Returns the address of the first byte, for writing.
+    ///
+    /// What is written through it is not seen by the lease: the whole length counts as written. A canary is put
+    /// behind the length, and the put reports `OVERRUN` when it was overwritten.
+    #[inline]
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        if self.dirty & ARMED == 0 {
+            put::arm_canary(self.entry(), self.len);
+        }
+        self.dirty = self.len | ARMED;
+        self.data.as_ptr()
+    }
+
+    /// Returns the pool that the lease is from, closed or not.
+    pub fn pool(&self) -> BufferPool {
+        BufferPool::from_inner(put::pool_of(self.slot).keep_alive())
+    }
+
+    /// Returns the id of the pool that the lease is from, without holding on to the pool.
+    #[inline]
+    pub fn pool_id(&self) -> u64 {
+        put::pool_of(self.slot).id
+    }
+
+    /// Replaces the recorded place of the get, which [`leaks`](BufferPool::leaks) and reports name.
+    pub fn set_site(&mut self, site: Site) {
+        self.slot.site.store(site.bits(), Ordering::Relaxed);
+    }
+
+    /// Returns the recorded place of the get.
+    pub fn site(&self) -> Site {
+        Site::from_bits(self.slot.site.load(Ordering::Relaxed))
+    }
+
+    /// Gives the buffer back. The same act as dropping the lease, which tells nobody what it found.
+    ///
+    /// # Errors
+    /// `OVERRUN`: something was written past the length through a raw pointer. The buffer is discarded, the lease
+    /// is over all the same.
+    #[inline]
+    pub fn put(self) -> Result<()> {
+        ManuallyDrop::new(self).give_back()
+    }
+
+    /// Gives the buffer back, with the caller's word that only the first `used` bytes were written: only those are
+    /// cleared.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`: `used` is above the length; the lease was put as if all of it were written.
+    /// `OVERRUN` as for [`put`](Lease::put).
+    pub fn put_used(self, used: usize) -> Result<()> {
+        let (len, name) = (self.len, &put::pool_of(self.slot).name);
+        if used > len {
+            let message = format!("used is {used}, the lease of pool \"{name}\" has {len} bytes; it was put whole");
+            let mut whole = self;
+            whole.set_written(len);
+            drop(whole);
+            return Err(Error::invalid(message));
+        }
+        let mut this = ManuallyDrop::new(self);
+        this.dirty = used | (this.dirty & ARMED);
+        this.give_back()
+    }
+
+    /// Says that at least the first `written` bytes were written, by somebody who has the address: a binding, or
+    /// the kernel.
+    ///
+    /// # Panics
+    /// If `written` is above the length.
+    #[inline]
+    pub fn set_written(&mut self, written: usize) {
+        assert!(written <= self.len, "written {written} of {}", self.len);
+        self.dirty = (self.dirty & !ARMED).max(written) | (self.dirty & ARMED);
+    }
+
+    #[inline(always)]
+    fn give_back(&mut self) -> Result<()> {
+        let inner = put::pool_of(self.slot);
+        if self.dirty != 0 {
+            return self.give_back_dirty();
+        }
+        put::finish(inner, self.entry(), self.len);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn give_back_dirty(&mut self) -> Result<()> {
+        let inner = put::pool_of(self.slot);
+        if self.dirty & ARMED != 0 && !put::disarm_canary(self.entry(), self.len) {
+            return Err(inner.overrun(self.entry(), self.len));
+        }
+        inner.scrub(self.entry(), self.dirty & !ARMED);
+        put::finish(inner, self.entry(), self.len);
+        Ok(())
+    }
+
+    /// Turns the lease into shared read-only bytes. The buffer goes back by itself when the last clone is dropped,
+    /// on whatever thread; until then it counts as in use.
+    ///
+    /// The bytes are one small heap allocation, which `bytes` makes.
+    pub fn freeze(self) -> Bytes {
+        Bytes::from_owner(Frozen(self))
+    }
+
+    /// Takes the buffer out of the pool for good; the caller owns plain memory.
+    ///
+    /// From 64 KiB up the memory itself changes hands; below, the bytes are copied into memory of their own and
+    /// the buffer goes back to the pool.
+    ///
+    /// # Errors
+    /// `NO_MEMORY`: there is none for the copy; the lease is put. `OVERRUN` as for [`put`](Lease::put).
+    pub fn detach(self) -> Result<Detached> {
+        let mut this = ManuallyDrop::new(self);
+        let inner = put::pool_of(this.slot);
+        if this.dirty & ARMED != 0 && !put::disarm_canary(this.entry(), this.len) {
+            return Err(inner.overrun(this.entry(), this.len));
+        }
+        Detached::take(inner, this.entry(), this.len, this.dirty & !ARMED).inspect_err(|_| {
+            this.dirty &= !ARMED;
+            // The lease ends, as said; a second error would hide the first.
+            let _ = this.give_back();
+        })
+    }
+
+    /// Turns the lease into an empty writer over the same buffer. What was written before is overwritten with
+    /// zeroes first.
+    pub fn into_writer(mut self) -> Writer {
+        let written = self.dirty & !ARMED;
+        put::pool_of(self.slot).wipe(self.entry(), written);
+        self.dirty &= ARMED;
+        Writer::over(self)
+    }
+
+    /// Gives back a lease that nobody put: for a language whose collector finds lost objects. The buffer is
+    /// cleared and kept, and counted as `leaked` instead of as a put.
+    pub fn leak_reclaimed(self) {
+        let mut this = ManuallyDrop::new(self);
+        let inner = put::pool_of(this.slot);
+        if this.dirty & ARMED != 0 && !put::disarm_canary(this.entry(), this.len) {
+            drop(inner.overrun(this.entry(), this.len));
+            return;
+        }
+        inner.scrub(this.entry(), this.dirty & !ARMED);
+        this.dirty = 0;
+        inner.take_leaked(this.entry(), this.len);
+    }
+
+    /// Turns the lease into a handle, which any caller of [`raw`](crate::raw) may put; see there.
+    pub fn into_raw(self) -> RawLease {
+        let mut this = ManuallyDrop::new(self);
+        RawLease {
+            id: this.slot.handle.load(Ordering::Relaxed),
+            data: this.as_mut_ptr(),
+            len: this.len,
+            capacity: this.capacity(),
+        }
+    }
+
+    /// Makes the length shorter; for a writer that knows how far it came.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        if self.dirty & ARMED != 0 {
+            // The canary stands at the old length, and would be found damaged at the new one.
+            if !put::disarm_canary(self.entry(), self.len) {
+                return;
+            }
+            self.dirty = self.len;
+        }
+        let inner = put::pool_of(self.slot);
+        inner.count_returned(self.len - len);
+        self.len = len;
+        self.slot.len.store(len, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Lease {
+    #[inline]
+    fn drop(&mut self) {
+        // An overrun is counted in the statistics; a drop has nobody to tell.
+        let _ = self.give_back();
+    }
+}
+
+impl Deref for Lease {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the lease owns `len` initialised bytes: mapped memory is.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Lease {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.dirty = self.len | (self.dirty & ARMED);
+        // SAFETY: as in `deref`; `&mut self` makes the access exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }
+    }
+}
+
+impl AsRef<[u8]> for Lease {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsMut<[u8]> for Lease {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("len", &self.len)
+            .field("capacity", &self.capacity())
+            .field("pool", &put::pool_of(self.slot).name)
+            .finish()
+    }
+}
+
+/// What [`Lease::freeze`] hands to `bytes`.
+struct Frozen(Lease);
+
+impl AsRef<[u8]> for Frozen {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// An explicit put that failed.
+#[derive(Debug)]
+pub struct PutError {
+    /// What went wrong.
+    pub error: Error,
+    /// The lease, still live, where the error left it so: `FOREIGN_LEASE`.
+    pub lease: Option<Lease>,
+}
+
+impl fmt::Display for PutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for PutError {}
+
+impl From<PutError> for Error {
+    fn from(error: PutError) -> Error {
+        error.error
+    }
+}
+
+impl PutError {
+    /// Returns what kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.error.kind()
+    }
+}

@@ -1,0 +1,231 @@
+//! Maps memory from the operating system and gives it back.
+
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+
+/// Mappings from here up are aligned to huge pages and ask for them.
+pub(crate) const HUGE_FROM: usize = 4 << 20;
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Every buffer has at least this much room behind its capacity, for the canary of a lease that uses all of it.
+pub(crate) const TAIL: usize = 64;
+
+/// Returns the size of a page in bytes.
+pub(crate) fn page_size() -> usize {
+    static PAGE: OnceLock<usize> = OnceLock::new();
+    *PAGE.get_or_init(|| {
+        // SAFETY: sysconf only reads its argument.
+        let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(size).unwrap_or(4096)
+    })
+}
+
+/// Returns how many bytes a mapping for `capacity` bytes and its tail takes, or `None` above `isize::MAX`.
+pub(crate) fn mapping_len(capacity: usize) -> Option<usize> {
+    capacity.checked_add(TAIL)?.checked_next_multiple_of(page_size()).filter(|len| isize::try_from(*len).is_ok())
+}
+
+/// Maps `len` bytes of zeroes, a multiple of the page size, at a multiple of `align`.
+///
+/// Memory that nobody touches costs address space only. From 4 MiB up huge pages are asked for.
+pub(crate) fn map(len: usize, align: usize) -> Option<NonNull<u8>> {
+    debug_assert!(len.is_multiple_of(page_size()) && align.is_power_of_two());
+    #[cfg(test)]
+    if fault::fails() {
+        return None;
+    }
+    let align = if len >= HUGE_FROM { align.max(HUGE_PAGE) } else { align };
+    let base = if align <= page_size() { map_anywhere(len)? } else { map_aligned(len, align)? };
+    #[cfg(target_os = "linux")]
+    if len >= HUGE_FROM {
+        // SAFETY: the range was just mapped and is ours. A refusal only means small pages.
+        unsafe { libc::madvise(base.as_ptr().cast(), len & !(HUGE_PAGE - 1), libc::MADV_HUGEPAGE) };
+    }
+    Some(base)
+}
+
+fn map_anywhere(len: usize) -> Option<NonNull<u8>> {
+    // SAFETY: an anonymous private mapping at an address of the kernel's choice touches no existing memory.
+    let address = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if address == libc::MAP_FAILED {
+        return None;
+    }
+    NonNull::new(address.cast())
+}
+
+/// Maps more than asked for and returns what is before and behind the aligned part.
+fn map_aligned(len: usize, align: usize) -> Option<NonNull<u8>> {
+    let all = len.checked_add(align)?;
+    let base = map_anywhere(all)?;
+    let before = base.as_ptr().align_offset(align);
+    // SAFETY: `align_offset` of at most `align` stays inside the `len + align` bytes just mapped.
+    let aligned = unsafe { base.add(before) };
+    if before > 0 {
+        // SAFETY: the bytes before the aligned part are ours, whole pages, and nobody has their address.
+        unsafe { unmap(base, before) };
+    }
+    let behind = align - before;
+    if behind > 0 {
+        // SAFETY: `before + len + behind` is the mapping's end, so this is its last part.
+        let rest = unsafe { aligned.add(len) };
+        // SAFETY: as before the aligned part.
+        unsafe { unmap(rest, behind) };
+    }
+    Some(aligned)
+}
+
+/// Gives a mapping, or whole pages of one, back to the system.
+///
+/// # Safety
+/// The range was mapped by [`map`] and nobody uses it any more.
+pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize) {
+    // SAFETY: the caller's promise.
+    let result = unsafe { libc::munmap(base.as_ptr().cast(), len) };
+    // The kernel may refuse to split a mapping when the process has as many as it may have. The range then stays
+    // mapped and unused: address space, not a fault.
+    debug_assert!(result == 0, "munmap");
+}
+
+/// Overwrites `len` bytes with zeroes; the compiler may not leave it out.
+///
+/// # Safety
+/// The range is valid for writes and nobody else reads or writes it meanwhile.
+#[inline]
+pub(crate) unsafe fn clear(start: *mut u8, len: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { start.write_bytes(0, len) };
+    // SAFETY: empty; it makes the compiler believe that the zeroes are read.
+    unsafe { std::arch::asm!("/* {0} */", in(reg) start, options(nostack, preserves_flags)) };
+}
+
+/// Pages looked at in one call of mincore.
+const LOOK: usize = 4096;
+
+/// Clears a range of a mapping without touching the pages that nobody ever touched.
+///
+/// Resident pages are overwritten. The others are untouched or swapped out, which the kernel does not tell apart,
+/// so they are dropped: they read as zero afterwards, either way.
+///
+/// # Safety
+/// As [`clear`]; the range lies inside one mapping made by [`map`] and starts at a page.
+pub(crate) unsafe fn clear_resident(start: *mut u8, len: usize) {
+    let page = page_size();
+    let mut resident = [0_u8; LOOK];
+    let mut done = 0;
+    while done < len {
+        let bytes = (len - done).min(LOOK * page);
+        let pages = bytes.div_ceil(page);
+        // SAFETY: `done < len`, inside the caller's range.
+        let here = unsafe { start.add(done) };
+        // SAFETY: the range is mapped, the vector holds a byte for each of its pages.
+        let seen = unsafe { libc::mincore(here.cast(), bytes, resident.as_mut_ptr()) };
+        if seen != 0 {
+            // SAFETY: the caller's promise covers the whole range.
+            unsafe { clear(here, bytes) };
+            done += bytes;
+            continue;
+        }
+        let mut first = 0;
+        while first < pages {
+            let kind = resident[first] & 1;
+            let run = resident[first..pages].iter().take_while(|byte| **byte & 1 == kind).count();
+            // SAFETY: page `first` lies inside the range.
+            let from = unsafe { here.add(first * page) };
+            let run_bytes = (run * page).min(bytes - first * page);
+            let dropped = kind == 0 && run_bytes.is_multiple_of(page) && {
+                // SAFETY: whole pages of our own private mapping, all inside the caller's range.
+                unsafe { libc::madvise(from.cast(), run_bytes, libc::MADV_DONTNEED) == 0 }
+            };
+            if !dropped {
+                // SAFETY: the caller's promise.
+                unsafe { clear(from, run_bytes) };
+            }
+            first += run;
+        }
+        done += bytes;
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fault {
+    //! Makes the k-th mapping fail, on this thread.
+
+    use std::cell::Cell;
+
+    thread_local! {
+        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Lets `successes` mappings of this thread succeed and all later ones fail, until `None`.
+    pub(crate) fn fail_after(successes: Option<u64>) {
+        LEFT.set(successes);
+    }
+
+    pub(super) fn fails() -> bool {
+        match LEFT.get() {
+            None => false,
+            Some(0) => true,
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mappings_are_aligned_and_zero() {
+        for (len, align) in [(4096, 64), (8192, 4096), (1 << 20, 2 << 20), (8 << 20, 64), (64 << 10, 64 << 10)] {
+            let base = map(len, align).expect("memory");
+            let expected = if len >= HUGE_FROM { HUGE_PAGE } else { align };
+            assert_eq!(base.as_ptr().align_offset(expected), 0);
+            // SAFETY: `len` bytes were mapped and nobody else has them.
+            let bytes = unsafe { std::slice::from_raw_parts(base.as_ptr(), len) };
+            assert!(bytes.iter().all(|byte| *byte == 0));
+            // SAFETY: mapped above, no reference is left.
+            unsafe { unmap(base, len) };
+        }
+        assert!(map(1 << 62, 4096).is_none());
+        assert_eq!(mapping_len(usize::MAX), None);
+        assert_eq!(mapping_len(isize::MAX as usize), None);
+    }
+
+    #[test]
+    fn clearing_leaves_untouched_pages_alone() {
+        let page = page_size();
+        let len = 64 * page;
+        let base = map(len, page).expect("memory");
+        for offset in [3 * page, 40 * page + 5] {
+            // SAFETY: inside the mapping.
+            let byte = unsafe { base.add(offset) };
+            // SAFETY: mapped and ours.
+            unsafe { byte.write(7) };
+        }
+        let cleared = 40 * page + 6;
+        // SAFETY: the mapping is ours alone.
+        unsafe { clear_resident(base.as_ptr(), cleared) };
+        let mut resident = [0_u8; 64];
+        // SAFETY: 64 pages, 64 bytes.
+        let seen = unsafe { libc::mincore(base.as_ptr().cast(), len, resident.as_mut_ptr()) };
+        assert_eq!(seen, 0);
+        assert_eq!(resident.iter().filter(|byte| **byte & 1 == 1).count(), 2);
+        // SAFETY: mapped and ours.
+        let bytes = unsafe { std::slice::from_raw_parts(base.as_ptr(), len) };
+        assert!(bytes.iter().all(|byte| *byte == 0));
+        // SAFETY: no reference is left.
+        unsafe { unmap(base, len) };
+    }
+}

@@ -1,0 +1,376 @@
+//! Pools of buffers. See [`design`](crate::design) for how the parts fit together.
+
+pub(crate) mod cache;
+pub(crate) mod classes;
+pub(crate) mod depot;
+mod detached;
+mod get;
+mod housekeeping;
+pub(crate) mod inner;
+mod lease;
+pub(crate) mod memory;
+mod put;
+pub mod raw;
+pub(crate) mod registry;
+mod slab;
+pub(crate) mod slot;
+pub(crate) mod stock;
+mod ticker;
+mod writer;
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+pub use detached::Detached;
+pub use lease::{Lease, PutError};
+pub use writer::Writer;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::leaks::LeakRecord;
+use crate::options::{Classes, ClearPolicy, LimitPolicy, Options};
+use crate::site::Site;
+use crate::stats::Stats;
+use get::Patience;
+use inner::{Inner, add};
+
+/// A named set of reusable buffers with limits and statistics.
+///
+/// Clones share the pool; dropping the last one closes it. Leases outlive it.
+///
+/// ```
+/// use millpond::{BufferPool, LimitPolicy};
+/// let pool = BufferPool::builder()
+///     .name("frames")
+///     .max_bytes(64 << 20)
+///     .on_limit(LimitPolicy::Unpooled)
+///     .build()?;
+/// let lease = pool.get(100_000)?;
+/// assert_eq!(lease.capacity(), 256 << 10);
+/// pool.put(lease)?;
+/// let stats = pool.stats();
+/// assert_eq!((stats.gets, stats.puts, stats.in_use), (1, 1, 0));
+/// # Ok::<(), millpond::Error>(())
+/// ```
+///
+/// *Thread-safe.* *Fork:* the child may go on using the pool; its statistics start from the parent's, and leases
+/// of the parent are valid in the child's copy.
+pub struct BufferPool {
+    inner: Arc<Inner>,
+}
+
+/// Collects a pool's options; [`build`](Builder::build) checks them.
+///
+/// *Thread-compatible.* *Fork:* plain data.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Builder {
+    options: Options,
+}
+
+impl Builder {
+    /// Names the pool in messages and metrics: 1 to 64 bytes of printable text. Default: `pool-` and its number.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.options.name = Some(name.into());
+        self
+    }
+
+    /// Chooses the size classes. Default: [`Classes::Default`].
+    pub fn classes(mut self, classes: Classes) -> Builder {
+        self.options.classes = classes;
+        self
+    }
+
+    /// Limits the bytes of all buffers, in use and idle. Default: a quarter of the memory this process may use.
+    pub fn max_bytes(mut self, bytes: usize) -> Builder {
+        self.options.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Limits the bytes of idle buffers in the depots; 0 keeps nothing. Default: a sixteenth of `max_bytes`,
+    /// between 1 and 256 MiB. Threads keep up to [`thread_cache_bytes`](Builder::thread_cache_bytes) each beside it.
+    pub fn max_retained_bytes(mut self, bytes: usize) -> Builder {
+        self.options.max_retained_bytes = Some(bytes);
+        self
+    }
+
+    /// Says what a get does at the limit. Default: [`LimitPolicy::Fail`].
+    pub fn on_limit(mut self, policy: LimitPolicy) -> Builder {
+        self.options.on_limit = policy;
+        self
+    }
+
+    /// Says when buffers are cleared. Default: [`ClearPolicy::OnPut`].
+    pub fn clear(mut self, policy: ClearPolicy) -> Builder {
+        self.options.clear = policy;
+        self
+    }
+
+    /// Aligns every buffer to a power of two from 64 bytes, the default, to 2 MiB. Buffers of 64 KiB and more
+    /// always begin at a page.
+    pub fn alignment(mut self, bytes: usize) -> Builder {
+        self.options.alignment = bytes;
+        self
+    }
+
+    /// Limits the bytes that each thread keeps for itself; 0 for nothing. Default: 2 MiB, and never more than
+    /// `max_retained_bytes`. Only classes up to 256 KiB are kept.
+    pub fn thread_cache_bytes(mut self, bytes: usize) -> Builder {
+        self.options.thread_cache_bytes = bytes;
+        self
+    }
+
+    /// Starts a thread that calls [`maintain`](BufferPool::maintain) at this interval, at least 1 ms. It ends with
+    /// the pool. Default: no thread; the program calls `maintain` itself. A child of `fork` has no such thread.
+    pub fn maintain_every(mut self, interval: Duration) -> Builder {
+        self.options.maintain_every = Some(interval);
+        self
+    }
+
+    /// Makes the pool.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` names the option that is out of range or contradicts another one. `NO_MEMORY`: none for
+    /// the pool itself, or no thread for `maintain_every`. `EXHAUSTED`: 65,536 pools are open.
+    pub fn build(self) -> Result<BufferPool> {
+        crate::fork::prepare_process();
+        let pool = BufferPool::from_inner(registry::register(|id| Inner::new(id, &self.options))?);
+        if let Some(interval) = self.options.maintain_every {
+            ticker::start(&pool.inner, interval)?;
+        }
+        Ok(pool)
+    }
+}
+
+impl BufferPool {
+    /// Begins to make a pool.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Makes a pool with the default options.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn new(name: impl Into<String>) -> Result<BufferPool> {
+        BufferPool::builder().name(name).build()
+    }
+
+    pub(crate) fn from_inner(inner: Arc<Inner>) -> BufferPool {
+        inner.handles.fetch_add(1, Ordering::Relaxed);
+        BufferPool { inner }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Returns the pool's name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Returns the number that names the pool across language boundaries. It is not 0, never used again, and
+    /// hard to guess.
+    #[inline]
+    pub fn id(&self) -> u64 {
+        self.inner.id
+    }
+
+    /// Returns the capacities of the size classes in bytes, ascending.
+    pub fn class_sizes(&self) -> &[usize] {
+        self.inner.table.sizes()
+    }
+
+    /// Takes a lease of `len` bytes, all zero unless the pool's clear policy is `Never`.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`: no buffer can have this length. `EXHAUSTED`: the limit is reached and the policy says
+    /// so. `NO_MEMORY`: the system gives none. `CLOSED`. The pool is as before the call.
+    #[inline]
+    #[track_caller]
+    pub fn get(&self, len: usize) -> Result<Lease> {
+        let site = Site::rust(Location::caller());
+        if self.inner.clear != ClearPolicy::OnGet
+            && let Some(entry) = self.inner.pop(len)
+        {
+            return Ok(Lease::issue(entry, len, site));
+        }
+        self.get_with(len, Patience::Policy, site)
+    }
+
+    #[inline(never)]
+    fn get_with(&self, len: usize, patience: Patience, site: Site) -> Result<Lease> {
+        let entry = self.inner.get_slow(len, patience)?;
+        Ok(Lease::issue(entry, len, site))
+    }
+
+    /// Takes a lease without waiting and within the limit, whatever the pool's policy.
+    ///
+    /// # Errors
+    /// As [`get`](BufferPool::get).
+    #[track_caller]
+    pub fn try_get(&self, len: usize) -> Result<Lease> {
+        self.get_with(len, Patience::None, Site::rust(Location::caller()))
+    }
+
+    /// Takes a lease, waiting up to `timeout` for a put if the limit is reached, whatever the pool's policy.
+    ///
+    /// # Errors
+    /// As [`get`](BufferPool::get); `EXHAUSTED` after the timeout.
+    #[track_caller]
+    pub fn get_timeout(&self, len: usize, timeout: Duration) -> Result<Lease> {
+        // A deadline beyond what the clock counts is as good as a century.
+        let deadline = Instant::now()
+            .checked_add(timeout)
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(100 * 365 * 86_400));
+        self.get_with(len, Patience::Until(deadline), Site::rust(Location::caller()))
+    }
+
+    /// Takes a lease, waiting until `deadline` for a put if the limit is reached, whatever the pool's policy.
+    ///
+    /// # Errors
+    /// As [`get`](BufferPool::get); `EXHAUSTED` after the deadline.
+    #[track_caller]
+    pub fn get_deadline(&self, len: usize, deadline: Instant) -> Result<Lease> {
+        self.get_with(len, Patience::Until(deadline), Site::rust(Location::caller()))
+    }
+
+    /// Takes a lease as an empty [`Writer`] for up to `capacity` bytes.
+    ///
+    /// # Errors
+    /// As [`get`](BufferPool::get).
+    #[track_caller]
+    pub fn writer(&self, capacity: usize) -> Result<Writer> {
+        self.get(capacity).map(Writer::over)
+    }
+
+    /// Gives a lease back to this pool, closed or not. Dropping the lease does the same without the checks' result.
+    ///
+    /// # Errors
+    /// `FOREIGN_LEASE`: the lease is another pool's; the error holds it, still live. `OVERRUN`: something was
+    /// written past the length; the buffer is discarded.
+    pub fn put(&self, lease: Lease) -> Result<(), PutError> {
+        if lease.pool_id() != self.inner.id {
+            add(&self.inner.counts.foreign_puts, 1);
+            let error = Error::new(
+                ErrorKind::ForeignLease,
+                format!(
+                    "a lease of pool \"{}\" was put into pool \"{}\"; it stays live, put it where it was got",
+                    put::pool_of(lease.slot()).name,
+                    self.inner.name
+                ),
+            );
+            return Err(PutError { error, lease: Some(lease) });
+        }
+        lease.put().map_err(|error| PutError { error, lease: None })
+    }
+
+    /// Gives all idle memory back to the system now, the threads' own too. Returns the capacity of what was
+    /// destroyed, in bytes.
+    pub fn trim(&self) -> usize {
+        self.inner.trim()
+    }
+
+    /// Looks at what was idle since the last look and gives half of it back to the system; the caches of threads
+    /// that did nothing since are emptied into the depots. Returns the capacity of what was destroyed, in bytes.
+    ///
+    /// Called at a steady interval, idle memory decays by halves.
+    pub fn maintain(&self) -> usize {
+        self.inner.maintain()
+    }
+
+    /// Closes the pool: it hands out nothing more and keeps nothing. Live leases stay valid, and their memory is
+    /// freed at their put. Closing a closed pool does nothing.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`: the default pool is never closed.
+    pub fn close(&self) -> Result<()> {
+        if DEFAULT.get().is_some_and(|default| default.id() == self.id()) {
+            return Err(Error::invalid("the default pool serves the whole process and is never closed"));
+        }
+        self.inner.close();
+        Ok(())
+    }
+
+    /// Says whether the pool was closed.
+    pub fn is_closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+
+    /// Counts everything. Never stops the pool; while others work, the numbers are of slightly different moments.
+    pub fn stats(&self) -> Stats {
+        self.inner.stats()
+    }
+
+    /// Lists the live leases, oldest first.
+    pub fn leaks(&self) -> Vec<LeakRecord> {
+        crate::leaks::list(&self.inner)
+    }
+}
+
+impl Inner {
+    /// Takes a buffer from the calling thread's cache.
+    #[inline(always)]
+    pub(crate) fn pop(&self, len: usize) -> Option<depot::Entry> {
+        let class = self.table.index(len);
+        let cache = cache::find(self.id)?;
+        if !cache.enter() {
+            return None;
+        }
+        let entry = cache.pop(class, len);
+        cache.leave();
+        entry
+    }
+}
+
+impl Clone for BufferPool {
+    fn clone(&self) -> BufferPool {
+        BufferPool::from_inner(self.inner.clone())
+    }
+}
+
+impl Drop for BufferPool {
+    fn drop(&mut self) {
+        // Pairs with the other drops: the last one sees what the others did.
+        if self.inner.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.inner.close();
+        }
+    }
+}
+
+impl fmt::Debug for BufferPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferPool").field("name", &self.inner.name).field("closed", &self.is_closed()).finish()
+    }
+}
+
+static DEFAULT: OnceLock<BufferPool> = OnceLock::new();
+
+/// Returns the process-wide pool, named `default`, with the default options. It is made at the first call and
+/// never closed.
+///
+/// # Errors
+/// `NO_MEMORY`, `EXHAUSTED` (65,536 pools are open): only ever at the first call.
+pub fn try_default_pool() -> Result<&'static BufferPool> {
+    if let Some(pool) = DEFAULT.get() {
+        return Ok(pool);
+    }
+    let pool = BufferPool::new("default")?;
+    // Of two threads that get here, one's pool stays and the other's is closed unused.
+    Ok(DEFAULT.get_or_init(|| pool))
+}
+
+/// Returns the process-wide pool; see [`try_default_pool`].
+///
+/// # Panics
+/// If it cannot be made at the first call: there is no memory, or 65,536 pools are open.
+pub fn default_pool() -> &'static BufferPool {
+    match try_default_pool() {
+        Ok(pool) => pool,
+        Err(error) => panic!("{error}"),
+    }
+}

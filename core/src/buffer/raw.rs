@@ -1,0 +1,438 @@
+//! Leases and pools as numbers, for callers that the compiler cannot check.
+//!
+//! Every function takes any numbers at all and answers with an error where they are not what they should be. A
+//! lease's handle is valid from its get to its put and is never used again; whoever guesses has one chance in 2^40
+//! for each guess. Two threads that put the same handle at once: exactly one succeeds.
+//!
+//! *Thread-safe.* *Fork:* handles of the parent are valid in the child's copy.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+pub use super::stock::{Stock, StockBuffer};
+
+use super::BufferPool;
+use super::cache;
+use super::depot::Entry;
+use super::detached::Detached;
+use super::get::{Patience, record};
+use super::inner::{Inner, add};
+use super::lease::Lease;
+use super::put::{self, arm_canary, disarm_canary};
+use super::registry;
+use super::slot::{self, Slot};
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::ClearPolicy;
+use crate::site::Site;
+
+/// A lease as plain data: what C gets.
+#[derive(Copy, Clone, Debug)]
+pub struct RawLease {
+    /// The handle: never 0, valid until the put.
+    pub id: u64,
+    /// The address of the first byte.
+    pub data: *mut u8,
+    /// The length asked for, in bytes.
+    pub len: usize,
+    /// How many bytes the buffer holds.
+    pub capacity: usize,
+}
+
+/// Finds a pool by its id.
+///
+/// # Errors
+/// `INVALID_HANDLE`: there is no such pool, or no longer.
+pub fn pool(pool_id: u64) -> Result<BufferPool> {
+    find_pool(pool_id).map(BufferPool::from_inner)
+}
+
+fn find_pool(pool_id: u64) -> Result<Arc<Inner>> {
+    registry::find(pool_id).filter(|inner| inner.handles.load(Ordering::Relaxed) > 0).ok_or_else(|| no_pool(pool_id))
+}
+
+#[cold]
+fn no_pool(pool_id: u64) -> Error {
+    Error::new(
+        ErrorKind::InvalidHandle,
+        format!("{pool_id:#x} is no pool, or one that was freed; use the number that the pool's creation returned"),
+    )
+}
+
+/// Keeps a pool open for callers that only have its number, until [`release`]. Returns the number.
+pub fn retain(pool: &BufferPool) -> u64 {
+    if !pool.inner().raw_owned.swap(true, Ordering::AcqRel) {
+        std::mem::forget(pool.clone());
+    }
+    pool.id()
+}
+
+/// Ends what [`retain`] began: closes the pool and ends its number. Live leases may still be put by it.
+///
+/// # Errors
+/// `INVALID_HANDLE`: the number was never retained, or was released before.
+pub fn release(pool_id: u64) -> Result<()> {
+    let inner = find_pool(pool_id)?;
+    if !inner.raw_owned.swap(false, Ordering::AcqRel) {
+        return Err(no_pool(pool_id));
+    }
+    inner.close();
+    // The value that `retain` forgot.
+    inner.handles.fetch_sub(1, Ordering::AcqRel);
+    Ok(())
+}
+
+/// Takes a lease; see [`BufferPool::get`]. The canary behind the length is checked at put.
+///
+/// # Errors
+/// As [`BufferPool::get`], and `INVALID_HANDLE` for the pool.
+#[inline]
+pub fn get(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
+    if let Some(cache) = cache::find(pool_id)
+        && cache.enter()
+    {
+        // SAFETY: a cache that lets its owner in is listed, and the pool ends its caches before it goes.
+        let inner = unsafe { &*cache.inner };
+        let entry = if inner.clear == ClearPolicy::OnGet { None } else { cache.pop(inner.table.index(len), len) };
+        cache.leave();
+        if let Some(entry) = entry {
+            return Ok(issue(entry, len, site));
+        }
+    }
+    get_slow(pool_id, len, Patience::Policy, site)
+}
+
+#[cold]
+#[inline(never)]
+fn get_slow(pool_id: u64, len: usize, patience: Patience, site: Site) -> Result<RawLease> {
+    let inner = find_pool(pool_id)?;
+    let entry = inner.get_slow(len, patience)?;
+    Ok(issue(entry, len, site))
+}
+
+#[inline(always)]
+fn issue(entry: Entry, len: usize, site: Site) -> RawLease {
+    record(entry, len, site);
+    arm_canary(entry, len);
+    RawLease {
+        id: entry.slot.handle.load(Ordering::Relaxed),
+        data: entry.data,
+        len,
+        capacity: entry.slot.capacity.load(Ordering::Relaxed),
+    }
+}
+
+/// Takes a lease without waiting; see [`BufferPool::try_get`].
+///
+/// # Errors
+/// As [`get`].
+pub fn try_get(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
+    get_slow(pool_id, len, Patience::None, site)
+}
+
+/// Takes a lease, waiting up to `timeout`; see [`BufferPool::get_timeout`].
+///
+/// # Errors
+/// As [`get`].
+pub fn get_timeout(pool_id: u64, len: usize, timeout: Duration, site: Site) -> Result<RawLease> {
+    let century = Duration::from_secs(100 * 365 * 86_400);
+    let now = Instant::now();
+    let deadline = now.checked_add(timeout).unwrap_or_else(|| now + century);
+    get_slow(pool_id, len, Patience::Until(deadline), site)
+}
+
+/// Gives a lease back. `used` says that only so many bytes from the start were written; `None`: all of them may be.
+///
+/// # Errors
+/// `DOUBLE_PUT`, `FOREIGN_LEASE`, `BUSY` (pinned), `INVALID_HANDLE`, `INVALID_ARGUMENT` (`used` above the length):
+/// nothing changes. `OVERRUN`: the lease is over, its buffer discarded.
+#[inline]
+pub fn put(pool_id: u64, lease_id: u64, used: Option<usize>, site: Site) -> Result<()> {
+    let Some(slot) = slot::find(lease_id) else {
+        return Err(not_a_lease(lease_id));
+    };
+    // Pairs with the release of whoever stored the handle: the slot's fields are this lease's.
+    if slot.handle.load(Ordering::Acquire) != lease_id {
+        return Err(refuse_put(pool_id, slot, lease_id, site));
+    }
+    let address = slot.pool.load(Ordering::Relaxed).cast_const();
+    if let Some(cache) = cache::find(pool_id)
+        && std::ptr::eq(cache.inner, address)
+    {
+        return put_checked(slot, lease_id, used);
+    }
+    put_elsewhere(pool_id, address, slot, lease_id, used)
+}
+
+/// Handles puts by a thread that has no cache of the pool.
+#[cold]
+#[inline(never)]
+fn put_elsewhere(
+    pool_id: u64,
+    address: *const Inner,
+    slot: &'static Slot,
+    lease_id: u64,
+    used: Option<usize>,
+) -> Result<()> {
+    // The lease keeps its pool registered, even one whose handle was freed.
+    match registry::find(pool_id) {
+        Some(inner) if std::ptr::eq(Arc::as_ptr(&inner), address) => put_checked(slot, lease_id, used),
+        Some(inner) => Err(foreign(&inner)),
+        None => Err(no_pool(pool_id)),
+    }
+}
+
+#[inline(always)]
+fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>) -> Result<()> {
+    let len = slot.len.load(Ordering::Relaxed);
+    let dirty = match used {
+        None => len,
+        Some(used) if used <= len => used,
+        Some(used) => return Err(used_too_much(used, len)),
+    };
+    // Pairs with the increment in `pin`, as the load below.
+    if slot.pins.load(Ordering::SeqCst) != 0 {
+        return Err(busy(len));
+    }
+    if !slot.end_handle(lease_id) {
+        // Another thread put it since the check above.
+        return Err(not_present(slot, lease_id));
+    }
+    if slot.pins.load(Ordering::SeqCst) != 0 {
+        return Err(take_back_put(slot, lease_id, len));
+    }
+    // From here on the buffer is this thread's.
+    let entry = Entry { data: slot.data.load(Ordering::Relaxed), slot };
+    let inner = put::pool_of(slot);
+    if !disarm_canary(entry, len) {
+        return Err(inner.overrun(entry, len));
+    }
+    if inner.clear == ClearPolicy::OnPut && dirty > 0 {
+        inner.wipe(entry, dirty);
+    }
+    put::finish(inner, entry, len);
+    Ok(())
+}
+
+/// Undoes the end of a handle: somebody pinned the lease between the check and the end.
+#[cold]
+fn take_back_put(slot: &Slot, lease_id: u64, len: usize) -> Error {
+    slot.restore_handle(lease_id);
+    busy(len)
+}
+
+#[cold]
+fn busy(len: usize) -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        format!("a lease of {len} bytes is pinned and stays live; unpin it, or wait for the operation that pinned it"),
+    )
+}
+
+#[cold]
+fn used_too_much(used: usize, len: usize) -> Error {
+    Error::invalid(format!("used is {used}, the lease has {len} bytes; it stays live"))
+}
+
+#[cold]
+#[inline(never)]
+fn not_a_lease(lease_id: u64) -> Error {
+    Error::new(
+        ErrorKind::InvalidHandle,
+        format!("{lease_id:#x} is no lease of this process; use the id that get returned"),
+    )
+}
+
+#[cold]
+pub(crate) fn foreign(inner: &Inner) -> Error {
+    add(&inner.counts.foreign_puts, 1);
+    Error::new(
+        ErrorKind::ForeignLease,
+        format!("the lease is not of pool \"{}\"; it stays live, put it where it was got", inner.name),
+    )
+}
+
+/// Tells why a put whose handle does not match is refused.
+#[cold]
+#[inline(never)]
+fn refuse_put(pool_id: u64, slot: &Slot, lease_id: u64, site: Site) -> Error {
+    if !slot.was_valid(lease_id) {
+        return not_a_lease(lease_id);
+    }
+    match registry::find(pool_id) {
+        None => no_pool(pool_id),
+        Some(inner) => {
+            add(&inner.counts.double_puts, 1);
+            double_put(&inner.name, site)
+        }
+    }
+}
+
+fn double_put(name: &str, site: Site) -> Error {
+    let place = if site.is_known() { format!(" at {site}") } else { String::new() };
+    Error::new(
+        ErrorKind::DoublePut,
+        format!("a lease was put into pool \"{name}\" a second time{place}; nothing was changed, put each lease once"),
+    )
+}
+
+/// Tells why a handle that does not match is refused by `put` or a token by a stock.
+#[cold]
+pub(crate) fn not_present(slot: &Slot, lease_id: u64) -> Error {
+    if !slot.was_valid(lease_id) {
+        return not_a_lease(lease_id);
+    }
+    match registry::find_at(slot.pool.load(Ordering::Relaxed)) {
+        Some(inner) => {
+            add(&inner.counts.double_puts, 1);
+            double_put(&inner.name, Site::NONE)
+        }
+        None => double_put("of an ended lease", Site::NONE),
+    }
+}
+
+/// Finds the slot of a live lease.
+#[inline]
+pub(crate) fn check(lease_id: u64) -> Result<&'static Slot> {
+    match slot::find(lease_id) {
+        Some(slot) if slot.handle.load(Ordering::Acquire) == lease_id => Ok(slot),
+        Some(slot) => Err(stale(slot, lease_id)),
+        None => Err(not_a_lease(lease_id)),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn stale(slot: &Slot, lease_id: u64) -> Error {
+    if !slot.was_valid(lease_id) {
+        return not_a_lease(lease_id);
+    }
+    let name = match registry::find_at(slot.pool.load(Ordering::Relaxed)) {
+        Some(inner) => {
+            add(&inner.counts.stale_uses, 1);
+            format!(" of pool \"{}\"", inner.name)
+        }
+        None => String::new(),
+    };
+    Error::new(
+        ErrorKind::UseAfterPut,
+        format!("a lease{name} is used after its put; its memory may be somebody else's by now"),
+    )
+}
+
+/// Returns a live lease's address, length and capacity.
+///
+/// # Errors
+/// `USE_AFTER_PUT`, `INVALID_HANDLE`.
+#[inline]
+pub fn lookup(lease_id: u64) -> Result<RawLease> {
+    let slot = check(lease_id)?;
+    let found = RawLease {
+        id: lease_id,
+        data: slot.data.load(Ordering::Relaxed),
+        len: slot.len.load(Ordering::Relaxed),
+        capacity: slot.capacity.load(Ordering::Relaxed),
+    };
+    // A put on another thread meanwhile: what was read may be the next tenant's.
+    check(lease_id)?;
+    Ok(found)
+}
+
+/// Returns the id of a live lease's pool.
+///
+/// # Errors
+/// `USE_AFTER_PUT`, `INVALID_HANDLE`.
+pub fn pool_of(lease_id: u64) -> Result<u64> {
+    let slot = check(lease_id)?;
+    match registry::find_at(slot.pool.load(Ordering::Relaxed)) {
+        Some(inner) => {
+            check(lease_id)?;
+            Ok(inner.id)
+        }
+        None => Err(stale(slot, lease_id)),
+    }
+}
+
+/// Pins a lease: a put is `BUSY` until as many [`unpin`] calls. For memory that the kernel or another thread writes.
+///
+/// # Errors
+/// `USE_AFTER_PUT`, `INVALID_HANDLE`. `INVALID_ARGUMENT`: it is pinned 2^32 - 1 times.
+pub fn pin(lease_id: u64) -> Result<()> {
+    let slot = check(lease_id)?;
+    // Pairs with the two loads in `put_checked`: either the put sees the pin, or the pin sees the handle gone.
+    let pinned = slot.pins.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| pins.checked_add(1));
+    if pinned.is_err() {
+        return Err(Error::invalid("the lease is pinned as often as it can be"));
+    }
+    if slot.handle.load(Ordering::SeqCst) != lease_id {
+        slot.pins.fetch_sub(1, Ordering::SeqCst);
+        return Err(stale(slot, lease_id));
+    }
+    Ok(())
+}
+
+/// Ends one [`pin`].
+///
+/// # Errors
+/// `USE_AFTER_PUT`, `INVALID_HANDLE`. `INVALID_ARGUMENT`: the lease is not pinned.
+pub fn unpin(lease_id: u64) -> Result<()> {
+    let slot = check(lease_id)?;
+    slot.pins
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| pins.checked_sub(1))
+        .map(drop)
+        .map_err(|_| Error::invalid("the lease is not pinned; call unpin once for each pin"))
+}
+
+/// Ends a handle for somebody who takes the buffer over.
+fn redeem(pool_id: u64, lease_id: u64) -> Result<(Arc<Inner>, Entry, usize)> {
+    let slot = check(lease_id)?;
+    let inner = registry::find(pool_id).ok_or_else(|| no_pool(pool_id))?;
+    if !std::ptr::eq(Arc::as_ptr(&inner), slot.pool.load(Ordering::Relaxed)) {
+        return Err(foreign(&inner));
+    }
+    let len = slot.len.load(Ordering::Relaxed);
+    if slot.pins.load(Ordering::SeqCst) != 0 {
+        return Err(busy(len));
+    }
+    if !slot.end_handle(lease_id) {
+        return Err(stale(slot, lease_id));
+    }
+    if slot.pins.load(Ordering::SeqCst) != 0 {
+        return Err(take_back_put(slot, lease_id, len));
+    }
+    let entry = Entry { data: slot.data.load(Ordering::Relaxed), slot };
+    Ok((inner, entry, len))
+}
+
+/// Takes a lease's buffer out of its pool for good; see [`Lease::detach`](crate::Lease::detach).
+///
+/// # Errors
+/// `USE_AFTER_PUT`, `INVALID_HANDLE`, `FOREIGN_LEASE`, `BUSY`: nothing changes. `NO_MEMORY`: nothing changes but
+/// the handle, which is over; the lease is put. `OVERRUN` as for [`put`].
+pub fn detach(pool_id: u64, lease_id: u64) -> Result<Detached> {
+    let (inner, entry, len) = redeem(pool_id, lease_id)?;
+    if !disarm_canary(entry, len) {
+        return Err(inner.overrun(entry, len));
+    }
+    Detached::take(&inner, entry, len, len).inspect_err(|_| {
+        inner.scrub(entry, len);
+        put::finish(&inner, entry, len);
+    })
+}
+
+/// Turns a handle back into a lease that drops; the handle is over.
+///
+/// # Errors
+/// As [`detach`] without `NO_MEMORY` and `OVERRUN`: the canary is checked at the lease's own put.
+pub fn into_lease(pool_id: u64, lease_id: u64) -> Result<Lease> {
+    let (_inner, entry, len) = redeem(pool_id, lease_id)?;
+    Ok(Lease::from_handle(entry, len))
+}
+
+/// Gives back a lease that nobody put; see [`Lease::leak_reclaimed`](crate::Lease::leak_reclaimed).
+///
+/// # Errors
+/// As [`into_lease`].
+pub fn leak_reclaimed(pool_id: u64, lease_id: u64) -> Result<()> {
+    into_lease(pool_id, lease_id).map(Lease::leak_reclaimed)
+}

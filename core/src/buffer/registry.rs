@@ -1,0 +1,253 @@
+//! Knows every pool of the process and every thread's cache, behind one lock that only cold paths take.
+//!
+//! Lock order: registry, then a pool's slabs and depots, then the slot table. No buffer is destroyed under the
+//! registry's lock: the last one takes its pool along, which takes the lock.
+
+use std::sync::{Arc, Weak};
+
+use super::cache::{self, GATE_ORPHAN, GATE_REVOKED, GATE_WAITERS, ThreadCache};
+use super::depot::Doomed;
+use super::inner::Inner;
+use super::slot;
+use super::stock::Block;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sync::{self, Lock, LockGuard};
+
+/// Pool numbers fit the upper 16 bits of a pool's id.
+const POOLS_MAX: usize = 1 << 16;
+
+pub(crate) struct Member {
+    pub id: u64,
+    inner: Weak<Inner>,
+    /// The caches of live threads. Each is owned by its thread's table and leaves the list before it is freed.
+    caches: Vec<*const ThreadCache>,
+    /// The counters of bindings that keep stocks of their own.
+    pub blocks: Vec<Arc<Block>>,
+}
+
+// SAFETY: the caches' addresses are used under the registry's lock only, by the protocol of `ThreadCache`.
+unsafe impl Send for Member {}
+
+pub(crate) struct Registry {
+    members: Vec<Option<Member>>,
+}
+
+static REGISTRY: Lock<Registry> = Lock::new(Registry { members: Vec::new() });
+
+pub(crate) fn lock() -> LockGuard<'static, Registry> {
+    REGISTRY.lock()
+}
+
+pub(crate) fn lock_for_fork() {
+    REGISTRY.lock_for_fork();
+}
+
+/// # Safety
+/// As [`Lock::unlock_after_fork`].
+pub(crate) unsafe fn unlock_after_fork() {
+    // SAFETY: the caller's promise.
+    unsafe { REGISTRY.unlock_after_fork() };
+}
+
+/// Runs `visit` on the registry while this thread holds its lock from [`lock_for_fork`].
+pub(crate) fn with_held<R>(visit: impl FnOnce(&mut Registry) -> R) -> R {
+    // SAFETY: only the fork handlers call this, between `lock_for_fork` and `unlock_after_fork` of their thread.
+    visit(unsafe { REGISTRY.get_held() })
+}
+
+impl Registry {
+    /// Returns the member of a pool that is being or was registered.
+    pub(crate) fn member(&mut self, id: u64) -> Option<&mut Member> {
+        self.members.get_mut(cache::number_of(id))?.as_mut().filter(|member| member.id == id)
+    }
+
+    pub(crate) fn members_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.members.iter_mut().flatten()
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().flatten()
+    }
+}
+
+impl Member {
+    pub(crate) fn inner(&self) -> Option<Arc<Inner>> {
+        self.inner.upgrade()
+    }
+
+    pub(crate) fn caches(&self) -> impl Iterator<Item = &ThreadCache> {
+        // SAFETY: a cache leaves the list before its thread frees it, under the lock that lends `self`.
+        self.caches.iter().map(|cache| unsafe { &**cache })
+    }
+
+    /// Lets nobody into the caches that `which` selects, runs `visit` on each, and lets their owners in again.
+    pub(crate) fn revoke(&self, which: impl Fn(&ThreadCache) -> bool, mut visit: impl FnMut(&ThreadCache)) {
+        let chosen = |cache: &&ThreadCache| which(cache);
+        self.caches().filter(chosen).for_each(|cache| cache.raise(GATE_REVOKED));
+        sync::heavy_barrier();
+        for cache in self.caches().filter(chosen) {
+            cache.wait_until_idle();
+            visit(cache);
+            cache.lower(GATE_REVOKED);
+        }
+    }
+
+    /// Keeps every owner but the caller out of its cache, until [`Member::let_go`].
+    pub(crate) fn hold(&self) {
+        self.caches().for_each(|cache| cache.raise(GATE_REVOKED));
+        sync::heavy_barrier();
+        self.caches().for_each(ThreadCache::wait_until_idle);
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.caches().for_each(|cache| cache.lower(GATE_REVOKED));
+    }
+
+    /// Keeps every owner off its cache while gets wait, so that each put reaches the depot.
+    pub(crate) fn gate_for_waiters(&self, raised: bool) {
+        for cache in self.caches() {
+            if raised {
+                cache.raise(GATE_WAITERS);
+            } else {
+                cache.lower(GATE_WAITERS);
+            }
+        }
+    }
+
+    /// Ends all caches: their owners never get in again and only free the memory.
+    pub(crate) fn orphan(&mut self, mut visit: impl FnMut(&ThreadCache)) {
+        self.caches().for_each(|cache| cache.raise(GATE_ORPHAN));
+        sync::heavy_barrier();
+        for cache in self.caches() {
+            cache.wait_until_idle();
+            visit(cache);
+        }
+        self.caches.clear();
+    }
+
+    /// Drops the caches of threads that a child of fork does not have. Their memory stays allocated: their owners
+    /// can no longer free it, and nobody else knows whether a library they used refers to it.
+    pub(crate) fn keep_only(
+        &mut self,
+        mut own: impl FnMut(*const ThreadCache) -> bool,
+        mut visit: impl FnMut(&ThreadCache),
+    ) {
+        self.caches.retain(|cache| {
+            if own(*cache) {
+                return true;
+            }
+            // SAFETY: still in the list, so not freed.
+            visit(unsafe { &**cache });
+            false
+        });
+    }
+}
+
+/// Registers a new pool. Its id is the number of its place and a nonce, unique in the process and hard to guess.
+pub(crate) fn register(make: impl FnOnce(u64) -> Result<Inner>) -> Result<Arc<Inner>> {
+    let mut nonce = [0_u64];
+    slot::fill_random(&mut nonce);
+    let id = {
+        let mut registry = lock();
+        let number = match registry.members.iter().position(Option::is_none) {
+            Some(number) => number,
+            None if registry.members.len() == POOLS_MAX => {
+                return Err(Error::new(ErrorKind::Exhausted, format!("{POOLS_MAX} pools are open; close some")));
+            }
+            None => {
+                registry.members.try_reserve(1).map_err(|_| no_memory())?;
+                registry.members.push(None);
+                registry.members.len() - 1
+            }
+        };
+        // The nonce may not be 0, so that no id is.
+        let id = ((number as u64) << 48) | (nonce[0] >> 16).max(1);
+        registry.members[number] = Some(Member { id, inner: Weak::new(), caches: Vec::new(), blocks: Vec::new() });
+        id
+    };
+    match make(id) {
+        Ok(inner) => {
+            let inner = Arc::new(inner);
+            if let Some(member) = lock().member(id) {
+                member.inner = Arc::downgrade(&inner);
+            }
+            Ok(inner)
+        }
+        Err(error) => {
+            unregister(id);
+            Err(error)
+        }
+    }
+}
+
+fn no_memory() -> Error {
+    Error::new(ErrorKind::NoMemory, "no memory for a pool")
+}
+
+/// Forgets a pool whose last buffer and last user are gone.
+pub(crate) fn unregister(id: u64) {
+    let mut registry = lock();
+    if let Some(place) = registry.members.get_mut(cache::number_of(id))
+        && place.as_ref().is_some_and(|member| member.id == id)
+    {
+        // Dropped after the lock: a block may be the last reference.
+        let member = place.take();
+        drop(registry);
+        drop(member);
+    }
+}
+
+/// Finds a pool by its id; any number is allowed.
+pub(crate) fn find(id: u64) -> Option<Arc<Inner>> {
+    lock().member(id)?.inner()
+}
+
+/// Finds the pool at an address that may be stale.
+pub(crate) fn find_at(address: *const Inner) -> Option<Arc<Inner>> {
+    lock().members().find(|member| std::ptr::eq(member.inner.as_ptr(), address))?.inner()
+}
+
+/// Lists the new cache of a thread; `false` when the pool is closed or there is no memory.
+pub(crate) fn enlist(inner: &Inner, cache: &ThreadCache) -> bool {
+    let mut registry = lock();
+    if inner.is_closed() {
+        return false;
+    }
+    let waiting = inner.has_waiters();
+    let Some(member) = registry.member(inner.id) else {
+        return false;
+    };
+    if member.caches.try_reserve(1).is_err() {
+        return false;
+    }
+    if waiting {
+        cache.raise(GATE_WAITERS);
+    }
+    member.caches.push(cache);
+    true
+}
+
+/// Ends a cache of the calling thread: its buffers go to the depot, its counts to the pool.
+pub(crate) fn retire(cache: Box<ThreadCache>) {
+    let mut doomed = Doomed::default();
+    let pool = {
+        let mut registry = lock();
+        let address: *const ThreadCache = &*cache;
+        let Some(member) = registry.member(cache.pool_id) else {
+            return;
+        };
+        let Some(place) = member.caches.iter().position(|listed| *listed == address) else {
+            // Orphaned before: emptied and counted.
+            return;
+        };
+        member.caches.swap_remove(place);
+        let Some(inner) = member.inner() else {
+            return;
+        };
+        inner.absorb(&cache, &mut doomed);
+        inner
+    };
+    drop(cache);
+    pool.destroy_all(&mut doomed);
+    pool.wake_waiters();
+}

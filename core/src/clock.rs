@@ -1,0 +1,32 @@
+//! Keeps a coarse clock that a get may read for the price of a load.
+
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::sync::AtomicU32;
+
+/// One step of the coarse clock. 2^32 of them are 497 days.
+const STEP: Duration = Duration::from_millis(10);
+
+/// Steps since the process first used the clock; never 0, which means "no lease is out".
+static NOW: AtomicU32 = AtomicU32::new(1);
+
+/// Returns the time of the last [`tick`].
+#[inline(always)]
+pub(crate) fn coarse() -> u32 {
+    NOW.load(Ordering::Relaxed)
+}
+
+/// Brings the coarse clock up to date. Called where a buffer is created or moved between threads, and where
+/// statistics are read.
+pub(crate) fn tick() {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let steps = START.get_or_init(Instant::now).elapsed().as_millis() / STEP.as_millis();
+    NOW.store((steps as u32).wrapping_add(1).max(1), Ordering::Relaxed);
+}
+
+/// Returns how long ago `then` was; a time before the last tick counts as the tick's, so this is an upper bound.
+pub(crate) fn since(then: u32) -> Duration {
+    STEP * coarse().wrapping_sub(then)
+}

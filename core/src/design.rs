@@ -1,0 +1,1 @@
+//! Explains how the pool works; there is no code here.

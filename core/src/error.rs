@@ -1,0 +1,145 @@
+//! Defines the one error table that every boundary reports.
+
+use std::fmt;
+
+/// The result of a millpond operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $code:literal, $name:literal, $anchor:literal, $description:literal;)*) => {
+        /// Tells what went wrong. The numbers are the C status codes and are never reused.
+        #[non_exhaustive]
+        #[derive(Copy, Clone, Eq, PartialEq, Debug, Hash)]
+        pub enum ErrorKind {
+            $(#[doc = $description] $kind,)*
+        }
+
+        impl ErrorKind {
+            /// Every kind, in the order of the table.
+            pub const ALL: &'static [ErrorKind] = &[$(ErrorKind::$kind),*];
+
+            /// Returns the C status code, a negative number.
+            pub const fn code(self) -> i32 {
+                match self { $(ErrorKind::$kind => $code),* }
+            }
+
+            /// Returns the name that follows `MILLPOND_ERR_` in C and `ERR_MILLPOND_` in Node.
+            pub const fn name(self) -> &'static str {
+                match self { $(ErrorKind::$kind => $name),* }
+            }
+
+            /// Describes the kind in one line.
+            pub const fn description(self) -> &'static str {
+                match self { $(ErrorKind::$kind => $description),* }
+            }
+
+            /// Returns the heading anchor in the README's section about errors.
+            pub const fn anchor(self) -> &'static str {
+                match self { $(ErrorKind::$kind => $anchor),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    InvalidArgument = -1, "INVALID_ARGUMENT", "invalid-argument", "an argument has a value that cannot be used";
+    NullPointer = -2, "NULL", "null", "a pointer that must not be null is null";
+    DoublePut = -10, "DOUBLE_PUT", "double-put", "the lease was put before";
+    UseAfterPut = -11, "USE_AFTER_PUT", "use-after-put", "the lease was put and is used after that";
+    ForeignLease = -12, "FOREIGN_LEASE", "foreign-lease", "the lease belongs to another pool";
+    Busy = -13, "BUSY", "busy", "a view or a pin still looks into the lease";
+    Overrun = -14, "OVERRUN", "overrun", "the bytes behind the lease's length were overwritten";
+    InvalidHandle = -15, "INVALID_HANDLE", "invalid-handle", "the number is no handle of this process";
+    Exhausted = -20, "EXHAUSTED", "exhausted", "the pool's limit is reached";
+    Closed = -21, "CLOSED", "closed", "the pool is closed";
+    NoMemory = -22, "NO_MEMORY", "no-memory", "the system gives no memory";
+    Record = -30, "RECORD", "record", "a record is malformed";
+    Json = -31, "JSON", "json", "a JSON text is malformed";
+    Corrupt = -32, "CORRUPT", "corrupt", "a file is damaged";
+    Io = -33, "IO", "io", "an input or output operation failed";
+    Panic = -100, "PANIC", "panic", "millpond itself failed: a bug to report";
+}
+
+impl ErrorKind {
+    /// Returns the kind with this C status code.
+    pub fn from_code(code: i32) -> Option<ErrorKind> {
+        ErrorKind::ALL.iter().copied().find(|kind| kind.code() == code)
+    }
+}
+
+/// An error of a pool or a lease: its [kind](ErrorKind) and a message that says what happened, to which pool and
+/// size, and what to do.
+///
+/// *Thread-safe.* *Fork:* plain data.
+#[derive(Clone)]
+pub struct Error {
+    kind: ErrorKind,
+    message: Box<str>,
+}
+
+impl Error {
+    /// Makes an error, for a binding's own argument checks.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error { kind, message: message.into().into_boxed_str() }
+    }
+
+    #[cold]
+    pub(crate) fn invalid(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::InvalidArgument, message)
+    }
+
+    /// Returns what kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Returns the whole message, the same text as `Display`.
+    pub fn message(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]", self.message, self.kind.name())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> std::io::Error {
+        use std::io::ErrorKind as Io;
+        let kind = match error.kind {
+            ErrorKind::InvalidArgument | ErrorKind::NullPointer => Io::InvalidInput,
+            ErrorKind::NoMemory | ErrorKind::Exhausted => Io::OutOfMemory,
+            _ => Io::Other,
+        };
+        std::io::Error::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_names_and_anchors_are_unique_and_round_trip() {
+        for (i, a) in ErrorKind::ALL.iter().enumerate() {
+            assert_eq!(ErrorKind::from_code(a.code()), Some(*a));
+            assert!(a.code() < 0 && !a.description().is_empty());
+            for b in &ErrorKind::ALL[i + 1..] {
+                assert_ne!(a.code(), b.code());
+                assert_ne!(a.name(), b.name());
+                assert_ne!(a.anchor(), b.anchor());
+            }
+        }
+        assert_eq!(ErrorKind::from_code(0), None);
+    }
+}

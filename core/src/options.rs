@@ -1,0 +1,223 @@
+//! Holds what a pool is told when it is made, and checks it.
+
+use std::time::Duration;
+
+use crate::buffer::classes::ClassTable;
+use crate::error::{Error, Result};
+
+/// The capacities that a pool hands out.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Classes {
+    /// Nine: 512 bytes, 1, 4, 16, 64 and 256 KiB, 1, 4 and 16 MiB.
+    #[default]
+    Default,
+    /// Four per doubling, so that a buffer is at most 25 % larger than asked for.
+    FourPerDoubling {
+        /// The smallest class in bytes: a power of two from 256.
+        min: usize,
+        /// The largest class in bytes, up to 1 GiB.
+        max: usize,
+    },
+    /// These sizes in bytes: ascending multiples of 64 from 64 to 1 GiB, 128 of them at most.
+    List(Vec<usize>),
+}
+
+/// What a get does when the pool may not grow.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum LimitPolicy {
+    /// Fails with `EXHAUSTED`.
+    #[default]
+    Fail,
+    /// Waits for a put, at most this long, then fails with `EXHAUSTED`.
+    Wait(Duration),
+    /// Allocates a buffer for this lease alone, beyond the limit; it is freed at its put.
+    Unpooled,
+}
+
+/// When a buffer is cleared between two tenants.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ClearPolicy {
+    /// At put, over all that may have been written: idle memory holds nothing and a get is all zero.
+    #[default]
+    OnPut,
+    /// At get, over the length handed out: a get is all zero, idle memory keeps what the last tenant wrote.
+    OnGet,
+    /// Never: contents are unspecified and may be an earlier tenant's. For pools with one tenant.
+    Never,
+}
+
+/// Alignments a pool can be asked for, in bytes.
+pub(crate) const ALIGNMENT_MIN: usize = 64;
+const ALIGNMENT_MAX: usize = 2 << 20;
+const NAME_MAX: usize = 64;
+const THREAD_CACHE_DEFAULT: usize = 2 << 20;
+const RETAINED_DEFAULT_MAX: usize = 256 << 20;
+const RETAINED_DEFAULT_MIN: usize = 1 << 20;
+
+/// Everything a pool was told, checked and filled in.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub name: Option<String>,
+    pub classes: Classes,
+    pub max_bytes: Option<usize>,
+    pub max_retained_bytes: Option<usize>,
+    pub on_limit: LimitPolicy,
+    pub clear: ClearPolicy,
+    pub alignment: usize,
+    pub thread_cache_bytes: usize,
+    pub maintain_every: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            name: None,
+            classes: Classes::Default,
+            max_bytes: None,
+            max_retained_bytes: None,
+            on_limit: LimitPolicy::Fail,
+            clear: ClearPolicy::OnPut,
+            alignment: ALIGNMENT_MIN,
+            thread_cache_bytes: THREAD_CACHE_DEFAULT,
+            maintain_every: None,
+        }
+    }
+}
+
+/// What [`Options::check`] computes from the options.
+pub(crate) struct Checked {
+    pub table: ClassTable,
+    pub max_bytes: usize,
+    pub max_retained_bytes: usize,
+    pub thread_cache_bytes: usize,
+}
+
+impl Options {
+    /// Checks every option and every pair of options that can contradict each other.
+    pub(crate) fn check(&self) -> Result<Checked> {
+        if let Some(name) = &self.name {
+            if name.is_empty() || name.len() > NAME_MAX {
+                return Err(Error::invalid(format!(
+                    "name has {} bytes; a pool's name has 1 to {NAME_MAX}",
+                    name.len()
+                )));
+            }
+            if name.chars().any(char::is_control) {
+                return Err(Error::invalid(
+                    "name contains a control character; it appears in messages and metrics, use printable text",
+                ));
+            }
+        }
+        if !self.alignment.is_power_of_two() || !(ALIGNMENT_MIN..=ALIGNMENT_MAX).contains(&self.alignment) {
+            return Err(Error::invalid(format!(
+                "alignment is {}; use a power of two from {ALIGNMENT_MIN} to {ALIGNMENT_MAX} bytes",
+                self.alignment
+            )));
+        }
+        let table = ClassTable::new(&self.classes)?;
+        let max_bytes = match self.max_bytes {
+            Some(0) => {
+                return Err(Error::invalid(
+                    "max_bytes is 0: the pool could never hand out a buffer; leave it out for a quarter of the memory",
+                ));
+            }
+            Some(bytes) if bytes < table.smallest() => {
+                return Err(Error::invalid(format!(
+                    "max_bytes is {bytes}, less than the smallest size class of {} bytes",
+                    table.smallest()
+                )));
+            }
+            Some(bytes) => bytes,
+            None => (memory_bytes() / 4).max(table.smallest()),
+        };
+        let max_retained_bytes = match self.max_retained_bytes {
+            Some(bytes) if bytes > max_bytes => {
+                return Err(Error::invalid(format!(
+                    "max_retained_bytes is {bytes}, more than max_bytes, {max_bytes}: idle buffers count in both"
+                )));
+            }
+            Some(bytes) => bytes,
+            None => (max_bytes / 16).clamp(RETAINED_DEFAULT_MIN, RETAINED_DEFAULT_MAX).min(max_bytes),
+        };
+        if let LimitPolicy::Wait(limit) = self.on_limit
+            && limit.is_zero()
+        {
+            return Err(Error::invalid("on_limit waits for no time at all; use LimitPolicy::Fail for that"));
+        }
+        if let Some(every) = self.maintain_every
+            && every < Duration::from_millis(1)
+        {
+            return Err(Error::invalid(format!("maintain_every is {every:?}; the shortest interval is 1 ms")));
+        }
+        Ok(Checked {
+            table,
+            max_bytes,
+            max_retained_bytes,
+            // What threads keep for themselves is idle memory too.
+            thread_cache_bytes: self.thread_cache_bytes.min(max_retained_bytes),
+        })
+    }
+}
+
+/// Returns how much memory this process may use: the machine's, or less by a control group.
+fn memory_bytes() -> usize {
+    // SAFETY: sysconf only reads its argument.
+    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
+    let machine =
+        usize::try_from(pages).map_or(1 << 30, |pages| pages.saturating_mul(crate::buffer::memory::page_size()));
+    control_group_limit().map_or(machine, |limit| limit.min(machine))
+}
+
+/// Reads the limit of the control group: `memory.max` of version 2, `memory.limit_in_bytes` of version 1. Both
+/// are looked up at the group's mount point, where a container sees its own.
+fn control_group_limit() -> Option<usize> {
+    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok())
+        .filter(|limit| *limit > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Options), argument: &str) {
+        let mut options = Options::default();
+        change(&mut options);
+        let error = options.check().err().expect("refused");
+        assert_eq!(error.kind(), crate::ErrorKind::InvalidArgument);
+        assert!(error.message().contains(argument), "{error}");
+    }
+
+    #[test]
+    fn contradictions_name_the_option() {
+        refused(|o| o.name = Some(String::new()), "name");
+        refused(|o| o.name = Some("x".repeat(65)), "name");
+        refused(|o| o.name = Some("a\nb".into()), "name");
+        refused(|o| o.alignment = 63, "alignment");
+        refused(|o| o.alignment = 96, "alignment");
+        refused(|o| o.alignment = 4 << 20, "alignment");
+        refused(|o| o.max_bytes = Some(0), "max_bytes");
+        refused(|o| o.max_bytes = Some(511), "max_bytes");
+        refused(
+            |o| {
+                o.max_bytes = Some(4096);
+                o.max_retained_bytes = Some(4097);
+            },
+            "max_retained_bytes",
+        );
+        refused(|o| o.on_limit = LimitPolicy::Wait(Duration::ZERO), "on_limit");
+        refused(|o| o.maintain_every = Some(Duration::from_micros(999)), "maintain_every");
+        refused(|o| o.classes = Classes::List(vec![]), "classes");
+    }
+
+    #[test]
+    fn defaults_are_finite() {
+        let checked = Options::default().check().expect("defaults");
+        assert!(checked.max_bytes <= memory_bytes() / 4);
+        assert!(checked.max_retained_bytes <= RETAINED_DEFAULT_MAX);
+    }
+}

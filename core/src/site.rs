@@ -1,0 +1,157 @@
+//! Names the place in the user's code where a get or a put happened.
+
+use std::ffi::{CStr, c_char};
+use std::fmt;
+use std::panic::Location;
+
+use crate::sync::Lock;
+
+/// A call site in one word, so that recording it is one store.
+///
+/// ```text
+/// 63        49 48   47 46                                  0
+/// +-----------+-------+------------------------------------+
+/// | line      | kind  | address: Location, file name, or   |
+/// | (C only)  |       | number in the table of names       |
+/// +-----------+-------+------------------------------------+
+/// ```
+/// Lines above 32,767 of a C file are shown as 32,767.
+///
+/// *Thread-safe.* *Fork:* plain data; what it points to is never freed.
+#[derive(Copy, Clone, Eq, PartialEq)]
+pub struct Site(u64);
+
+const ADDRESS_BITS: u32 = 47;
+const ADDRESS_MASK: u64 = (1 << ADDRESS_BITS) - 1;
+const KIND_RUST: u64 = 1;
+const KIND_C: u64 = 2;
+const KIND_NAME: u64 = 3;
+const LINE_SHIFT: u32 = 49;
+const LINE_MAX: u32 = (1 << (64 - LINE_SHIFT)) - 1;
+
+/// The names that scripting languages hand over; bounded, because a program could make up files without end.
+const NAMES_MAX: usize = 1 << 16;
+static NAMES: Lock<Vec<Box<str>>> = Lock::new(Vec::new());
+
+pub(crate) fn lock_for_fork() {
+    NAMES.lock_for_fork();
+}
+
+/// # Safety
+/// As [`Lock::unlock_after_fork`].
+pub(crate) unsafe fn unlock_after_fork() {
+    // SAFETY: the caller's promise.
+    unsafe { NAMES.unlock_after_fork() };
+}
+
+impl Site {
+    /// The site of a caller that told none.
+    pub const NONE: Site = Site(0);
+
+    /// Names a place in Rust code.
+    #[inline]
+    pub fn rust(location: &'static Location<'static>) -> Site {
+        Site::pack(KIND_RUST, location as *const _ as u64, 0)
+    }
+
+    /// Names a line of a C or C++ file.
+    ///
+    /// # Safety
+    /// `file` is null or a NUL-terminated string that lives as long as the process, as `__FILE__` does.
+    #[inline]
+    pub unsafe fn c(file: *const c_char, line: u32) -> Site {
+        if file.is_null() {
+            return Site::NONE;
+        }
+        Site::pack(KIND_C, file as u64, line)
+    }
+
+    /// Names a place in a script; the name is kept for the life of the process. Beyond 65,536 names: [`Site::NONE`].
+    pub fn interned(file: &str, line: u32, function: &str) -> Site {
+        let name = if function.is_empty() { format!("{file}:{line}") } else { format!("{file}:{line} in {function}") };
+        let mut names = NAMES.lock();
+        let index = match names.iter().position(|known| **known == *name) {
+            Some(index) => index,
+            None if names.len() >= NAMES_MAX || names.try_reserve(1).is_err() => return Site::NONE,
+            None => {
+                names.push(name.into_boxed_str());
+                names.len() - 1
+            }
+        };
+        Site::pack(KIND_NAME, index as u64, 0)
+    }
+
+    #[inline]
+    fn pack(kind: u64, address: u64, line: u32) -> Site {
+        // User-space addresses fit 47 bits on the supported platforms; another one would be shown as no site.
+        if address > ADDRESS_MASK {
+            return Site::NONE;
+        }
+        Site((u64::from(line.min(LINE_MAX)) << LINE_SHIFT) | (kind << ADDRESS_BITS) | address)
+    }
+
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Site {
+        Site(bits)
+    }
+
+    /// Tells whether a place is known.
+    pub fn is_known(self) -> bool {
+        self.0 != 0
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.0 & ADDRESS_MASK;
+        match (self.0 >> ADDRESS_BITS) & 3 {
+            KIND_RUST => {
+                // SAFETY: `Site::rust` packed the address of a `&'static Location`; nothing else makes this kind.
+                let location = unsafe { &*(address as *const Location<'static>) };
+                write!(f, "{}:{}", location.file(), location.line())
+            }
+            KIND_C => {
+                // SAFETY: the caller of `Site::c` promised a NUL-terminated string that lives as long as the process.
+                let file = unsafe { CStr::from_ptr(address as *const c_char) };
+                write!(f, "{}:{}", file.to_string_lossy(), self.0 >> LINE_SHIFT)
+            }
+            KIND_NAME => match NAMES.lock().get(address as usize) {
+                Some(name) => f.write_str(name),
+                None => f.write_str("unknown"),
+            },
+            _ => f.write_str("unknown"),
+        }
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Site({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_names_its_place() {
+        let here = Site::rust(Location::caller());
+        assert!(here.to_string().contains("site.rs:"));
+        // SAFETY: a C string literal is static.
+        let c = unsafe { Site::c(c"main.c".as_ptr(), 41) };
+        assert_eq!(c.to_string(), "main.c:41");
+        // SAFETY: null is allowed.
+        assert_eq!(unsafe { Site::c(std::ptr::null(), 41) }, Site::NONE);
+        let name = Site::interned("app.py", 7, "read");
+        assert_eq!(name.to_string(), "app.py:7 in read");
+        assert_eq!(name, Site::interned("app.py", 7, "read"));
+        assert_eq!(Site::NONE.to_string(), "unknown");
+        // SAFETY: a C string literal is static.
+        let far = unsafe { Site::c(c"far.c".as_ptr(), 1 << 20) };
+        assert_eq!(far.to_string(), "far.c:32767");
+    }
+}
