@@ -14,6 +14,8 @@ use crate::site::Site;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LeakRecord {
+    /// The lease's handle; see [`raw`](crate::raw).
+    pub id: u64,
     /// The name of the pool.
     pub pool: String,
     /// The length asked for, in bytes.
@@ -51,6 +53,7 @@ pub(crate) fn list(inner: &Arc<Inner>) -> Vec<LeakRecord> {
             return;
         }
         records.push(LeakRecord {
+            id: slot.handle.load(Ordering::Relaxed),
             pool: inner.name.clone(),
             len: slot.len.load(Ordering::Relaxed),
             capacity: slot.capacity.load(Ordering::Relaxed),

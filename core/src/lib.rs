@@ -23,13 +23,14 @@ pub mod design;
 mod error;
 mod fork;
 mod leaks;
+mod misuse;
 mod options;
 mod site;
 mod stats;
 mod sync;
 
 pub use buffer::raw;
-pub use buffer::{BufferPool, Builder, Detached, Lease, PutError, Writer, default_pool, try_default_pool};
+pub use buffer::{BufferPool, Builder, Detached, Held, Lease, PutError, Writer, default_pool, try_default_pool};
 pub use error::{Error, ErrorKind, Result};
 pub use leaks::LeakRecord;
 pub use options::{Classes, ClearPolicy, LimitPolicy};

@@ -225,7 +225,7 @@ impl Inner {
         let counts = &self.classes[class].counts;
         let mut puts = counts.puts.load(Ordering::Relaxed);
         let mut gets = 0;
-        let mut idle = self.classes[class].depot.len() as u64;
+        let mut idle = self.classes[class].depot.len() as u64 + counts.held.load(Ordering::Relaxed);
         for cache in member.caches() {
             puts += cache.magazines[class].puts.load(Ordering::Relaxed);
             idle += cache.magazines[class].idle() as u64;

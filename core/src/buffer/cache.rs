@@ -56,20 +56,20 @@ pub(crate) struct ThreadCache {
     pub home: usize,
     /// The gets and puts at the last look of `maintain`; guarded by the registry's lock.
     pub seen: Cell<u64>,
+    /// The most bytes that the magazines hold.
+    pub budget: usize,
 }
 
 impl ThreadCache {
-    /// Makes an empty cache. `None` without memory.
-    pub(crate) fn new(inner: &Inner, home: usize, gate: u32) -> Option<Box<ThreadCache>> {
+    /// Makes an empty cache that holds at most `budget` bytes. `None` without memory.
+    pub(crate) fn new(inner: &Inner, home: usize, budget: usize) -> Option<Box<ThreadCache>> {
         let sizes = inner.table.sizes();
-        let budget = inner.thread_cache_bytes;
-        let cached_classes = sizes.iter().take_while(|size| **size <= CACHED_MAX && **size <= budget).count();
-        let share = budget / cached_classes.max(1);
+        let (cached_classes, share) = shares(sizes, budget);
         let mut magazines = Vec::new();
         magazines.try_reserve_exact(sizes.len() + 1).ok()?;
         for (class, size) in sizes.iter().chain([&usize::MAX]).enumerate() {
-            // The classes share the budget evenly; at least one buffer each, the hot one.
-            let capacity = if class < cached_classes { (share / size).min(MAGAZINE_MAX) } else { 0 };
+            // One of the share is the hot entry.
+            let capacity = if class < cached_classes { (share / size - 1).min(MAGAZINE_MAX) } else { 0 };
             let mut entries = Vec::new();
             entries.try_reserve_exact(capacity).ok()?;
             entries.resize_with(capacity, || UnsafeCell::new(None));
@@ -91,7 +91,7 @@ impl ThreadCache {
             return None;
         }
         let cache = ThreadCache {
-            gate: AtomicU32::new(gate),
+            gate: AtomicU32::new(0),
             busy: AtomicU32::new(0),
             pool_id: inner.id,
             requested: AtomicU64::new(0),
@@ -100,6 +100,7 @@ impl ThreadCache {
             inner,
             home,
             seen: Cell::new(0),
+            budget,
         };
         // SAFETY: just allocated with the layout of the type.
         unsafe { memory.write(cache) };
@@ -181,6 +182,17 @@ impl ThreadCache {
         let sum = self.requested.load(Ordering::Relaxed).wrapping_add(change);
         self.requested.store(sum, Ordering::Relaxed);
     }
+}
+
+/// Says how many classes, from the smallest, are cached with `budget` bytes, and how many bytes each may hold: the
+/// same for all, and at least one buffer of the largest.
+fn shares(sizes: &[usize], budget: usize) -> (usize, usize) {
+    let small = sizes.iter().take_while(|size| **size <= CACHED_MAX).count();
+    (1..=small)
+        .rev()
+        .map(|classes| (classes, budget / classes))
+        .find(|(classes, share)| *share >= sizes[classes - 1])
+        .unwrap_or((0, 0))
 }
 
 impl Magazine {

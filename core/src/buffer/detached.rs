@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use super::depot::Entry;
 use super::inner::{Inner, add};
 use super::memory;
-use super::slot::{self, MAPPED};
+use super::slot::MAPPED;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Plain memory that was a lease: no pool knows it any more, dropping it frees it.
@@ -28,34 +28,37 @@ unsafe impl Send for Detached {}
 unsafe impl Sync for Detached {}
 
 impl Detached {
-    /// Takes the buffer of a lease out of its pool. On an error nothing was done.
-    pub(crate) fn take(inner: &Inner, entry: Entry, len: usize, dirty: usize) -> Result<Detached> {
-        let slot = entry.slot;
-        let capacity = slot.capacity.load(Ordering::Relaxed);
+    /// Takes the buffer of a lease out of its pool. A buffer that had to be copied is left to the caller. On an
+    /// error nothing was done.
+    pub(crate) fn take(inner: &Inner, entry: Entry, len: usize) -> Result<(Detached, Option<Entry>)> {
+        let capacity = entry.slot.capacity.load(Ordering::Relaxed);
         let class = inner.class_of_capacity(capacity);
-        // The buffer's reference to its pool ends below.
+        // The buffer's reference to its pool may end below.
         let pool = inner.keep_alive();
-        let detached = if slot.flags() & MAPPED != 0 {
-            let Some(data) = NonNull::new(entry.data) else {
-                return Err(no_memory(inner, len));
-            };
-            slot.taken.store(0, Ordering::Relaxed);
-            slot::free(slot);
-            inner.forget(class, capacity);
-            Detached { data, len, mapping: memory::mapping_len(capacity).unwrap_or(capacity) }
-        } else {
-            let copy = Detached::copy_of(entry.data, len).ok_or_else(|| no_memory(inner, len))?;
-            slot.taken.store(0, Ordering::Relaxed);
-            inner.scrub(entry, dirty);
-            if !inner.take_back(class, entry) {
-                add(&pool.classes[class].counts.discarded, 1);
+        let mapped = entry.slot.flags() & MAPPED != 0;
+        let detached = match NonNull::new(entry.data) {
+            Some(data) if mapped => {
+                inner.give_up(entry);
+                Detached { data, len, mapping: memory::mapping_len(capacity).unwrap_or(capacity) }
             }
-            copy
+            _ => Detached::copy_of(entry.data, len).ok_or_else(|| no_memory(inner, len))?,
         };
         add(&pool.classes[class].counts.detached, 1);
         pool.count_returned(len);
         pool.wake_waiters();
-        Ok(detached)
+        Ok((detached, (!mapped).then_some(entry)))
+    }
+
+    /// Gives back the buffer that [`Detached::take`] copied from.
+    pub(crate) fn take_back(inner: &Inner, copied: Option<Entry>, dirty: usize) {
+        if let Some(entry) = copied {
+            let class = inner.class_of_capacity(entry.slot.capacity.load(Ordering::Relaxed));
+            entry.slot.taken.store(0, Ordering::Relaxed);
+            inner.scrub(entry, dirty);
+            if !inner.take_back(class, entry) {
+                add(&inner.classes[class].counts.discarded, 1);
+            }
+        }
     }
 
     fn copy_of(from: *const u8, len: usize) -> Option<Detached> {

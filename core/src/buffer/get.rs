@@ -22,6 +22,8 @@ pub(crate) enum Patience {
     None,
     /// Waits until then.
     Until(Instant),
+    /// Waits until then, and leaves counting the failure to a later call.
+    Quietly(Instant),
 }
 
 impl Inner {
@@ -38,7 +40,11 @@ impl Inner {
         let (entry, zero) = match self.find_or_create(class, len) {
             Ok(found) => found,
             Err(Refusal::Memory) => return Err(self.memory_error(len)),
-            Err(Refusal::Limit) => self.get_at_limit(class, len, patience)?,
+            Err(Refusal::Limit) => self.get_at_limit(class, len, patience).inspect_err(|error| {
+                if error.kind() == ErrorKind::Exhausted && !matches!(patience, Patience::Quietly(_)) {
+                    add(&self.counts.exhausted, 1);
+                }
+            })?,
         };
         if self.clear == ClearPolicy::OnGet && !zero {
             self.wipe(entry, len);
@@ -105,7 +111,7 @@ impl Inner {
                 return self.create_single(len, false).map_err(|_| self.memory_error(len));
             }
             (Patience::Policy, LimitPolicy::Wait(most)) => Instant::now().checked_add(most),
-            (Patience::Until(deadline), _) => Some(deadline),
+            (Patience::Until(deadline) | Patience::Quietly(deadline), _) => Some(deadline),
             (Patience::None, _) | (Patience::Policy, LimitPolicy::Fail) => return Err(self.exhausted(len, None)),
         };
         if self.capacity_for(len) > self.max_bytes {
@@ -120,7 +126,10 @@ impl Inner {
     pub(crate) fn take_at_limit(&self, class: usize, size: usize) -> Result<Entry> {
         match self.retry_after_making_room(class, size)? {
             Some((entry, _)) => Ok(entry),
-            None => Err(self.exhausted(size, None)),
+            None => {
+                add(&self.counts.exhausted, 1);
+                Err(self.exhausted(size, None))
+            }
         }
     }
 
@@ -154,7 +163,7 @@ impl Inner {
     }
 
     /// Destroys idle buffers of the depots, the largest classes first, until `wanted` bytes are free or none is left.
-    fn destroy_idle(&self, wanted: usize) {
+    pub(crate) fn destroy_idle(&self, wanted: usize) {
         let mut freed = 0;
         for (class, size) in self.table.sizes().iter().enumerate().rev() {
             if freed >= wanted {
@@ -219,7 +228,6 @@ impl Inner {
 
     #[cold]
     fn exhausted(&self, len: usize, waited: Option<Instant>) -> Error {
-        add(&self.counts.exhausted, 1);
         let stats = self.stats();
         let after = if waited.is_some() { " until the deadline" } else { "" };
         Error::new(

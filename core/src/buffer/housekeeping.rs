@@ -80,7 +80,7 @@ impl Inner {
             let mut registry = registry::lock();
             if let Some(member) = registry.member(self.id) {
                 member.orphan(|cache| self.absorb(cache, &mut doomed));
-                member.blocks.iter().for_each(|block| block.ask());
+                member.blocks.iter().for_each(|block| block.shut());
             }
         }
         for class in 0..self.classes.len() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 
+use super::BufferPool;
 use super::cache::{self, ThreadCache};
 use super::classes::ClassTable;
 use super::depot::{Depot, Doomed, Entry};
@@ -22,6 +23,8 @@ const MAPPED_FROM: usize = 64 << 10;
 /// From here up, clearing a buffer for the first time looks for pages that nobody touched.
 const LOOK_FROM: usize = 256 << 10;
 const STRIPES_MAX: usize = 16;
+/// A cache for less than this is not worth what it takes from the depots.
+const CACHE_MIN: usize = 16 << 10;
 
 /// What a pool keeps for one size class; the last one is for oversized leases.
 pub(crate) struct Class {
@@ -40,6 +43,8 @@ pub(crate) struct Counts {
     pub discarded: AtomicU64,
     pub detached: AtomicU64,
     pub leaked: AtomicU64,
+    /// Buffers whose lease is over and whose memory somebody may still look at; see `held.rs`.
+    pub held: AtomicU64,
 }
 
 /// Counts of the whole pool that cold paths keep.
@@ -78,13 +83,15 @@ pub(crate) struct Inner {
     pub counts: PoolCounts,
     /// Capacity of all buffers in existence, held against `max_bytes`.
     total_bytes: AtomicUsize,
-    /// Capacity of the buffers in the depots, held against `max_retained_bytes`.
+    /// Capacity of the buffers in the depots. With `reserved_bytes` held against `max_retained_bytes`.
     depot_bytes: AtomicUsize,
+    /// The most that the threads' caches can hold in all.
+    reserved_bytes: AtomicUsize,
     closed: AtomicBool,
     /// How many `BufferPool` values name the pool.
     pub handles: AtomicUsize,
-    /// Whether C owns one of them.
-    pub raw_owned: AtomicBool,
+    /// The one that C owns, by `raw::retain`.
+    pub raw_owned: Lock<Option<BufferPool>>,
     pub waiters: AtomicU32,
     /// Counts what may end a wait; its own lock, because waiting needs a condition variable.
     pub turn: Mutex<u64>,
@@ -132,9 +139,10 @@ impl Inner {
             counts: PoolCounts::default(),
             total_bytes: AtomicUsize::new(0),
             depot_bytes: AtomicUsize::new(0),
+            reserved_bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             handles: AtomicUsize::new(0),
-            raw_owned: AtomicBool::new(false),
+            raw_owned: Lock::new(None),
             waiters: AtomicU32::new(0),
             turn: Mutex::new(0),
             turned: Condvar::new(),
@@ -171,12 +179,51 @@ impl Inner {
             return None;
         }
         let home = self.next_home.fetch_add(1, Ordering::Relaxed);
-        let cache = ThreadCache::new(self, home, 0)?;
+        let budget = self.reserve_for_cache();
+        let Some(cache) = ThreadCache::new(self, home, budget) else {
+            self.reserved_bytes.fetch_sub(budget, Ordering::Relaxed);
+            return None;
+        };
         if !registry::enlist(self, &cache) {
+            self.reserved_bytes.fetch_sub(budget, Ordering::Relaxed);
             return None;
         }
         cache::remember(cache);
         cache::find(self.id)
+    }
+
+    /// Takes a new cache's share out of what may be retained: what the options say, or less where many threads
+    /// share it, so that all caches together have at most half. Depots that are full make room.
+    fn reserve_for_cache(&self) -> usize {
+        let mut budget = 0;
+        let _ = self.reserved_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |reserved| {
+            let left = (self.max_retained_bytes / 2).saturating_sub(reserved);
+            // A thread never takes more than an eighth of what is left, so that later ones find something.
+            budget = self.thread_cache_bytes.min(left / 8);
+            if budget < CACHE_MIN {
+                budget = 0;
+            }
+            Some(reserved + budget)
+        });
+        let reserved = self.reserved_bytes.load(Ordering::Relaxed);
+        let excess = (self.depot_bytes.load(Ordering::Relaxed) + reserved).saturating_sub(self.max_retained_bytes);
+        if excess > 0 {
+            self.destroy_idle(excess);
+        }
+        budget
+    }
+
+    /// Says whether a stock may keep one more buffer of `size` bytes beside what others keep.
+    pub(crate) fn may_keep(&self, member: &registry::Member, size: usize) -> bool {
+        let stocks: u64 = member
+            .blocks
+            .iter()
+            .map(|block| {
+                self.table.sizes().iter().enumerate().map(|(class, size)| block.idle(class) * *size as u64).sum::<u64>()
+            })
+            .sum();
+        let others = self.depot_bytes.load(Ordering::Relaxed) + self.reserved_bytes.load(Ordering::Relaxed);
+        stocks.saturating_add((others + size) as u64) <= self.max_retained_bytes as u64
     }
 
     /// Returns the stripe that the calling thread uses.
@@ -326,6 +373,25 @@ impl Inner {
 
     /// Destroys an idle buffer. The caller holds a reference to the pool of its own.
     pub(crate) fn destroy(&self, entry: Entry) {
+        self.close_books(entry);
+        self.free_memory(entry);
+    }
+
+    /// Counts a buffer as destroyed.
+    pub(crate) fn close_books(&self, entry: Entry) {
+        let capacity = entry.slot.capacity.load(Ordering::Relaxed);
+        let class = self.class_of_capacity(capacity);
+        entry.slot.taken.store(0, Ordering::Relaxed);
+        self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
+        add(&self.classes[class].counts.destroyed, 1);
+        if class == self.table.sizes().len() {
+            add(&self.counts.oversized_live_bytes, (capacity as u64).wrapping_neg());
+        }
+    }
+
+    /// Gives the memory, the slot and the reference of a buffer back whose books are closed. The caller holds a
+    /// reference to the pool of its own.
+    pub(crate) fn free_memory(&self, entry: Entry) {
         let capacity = entry.slot.capacity.load(Ordering::Relaxed);
         let class = self.class_of_capacity(capacity);
         let mapped = entry.slot.flags() & MAPPED != 0;
@@ -343,17 +409,19 @@ impl Inner {
                 }
             }
         }
-        self.forget(class, capacity);
+        self.release();
     }
 
-    /// Takes a buffer that is no longer the pool's out of the books.
-    pub(crate) fn forget(&self, class: usize, capacity: usize) {
-        self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
-        add(&self.classes[class].counts.destroyed, 1);
-        if class == self.table.sizes().len() {
-            add(&self.counts.oversized_live_bytes, (capacity as u64).wrapping_neg());
-        }
+    /// Gives up a buffer whose memory is somebody else's now: only the slot and the reference come back.
+    pub(crate) fn give_up(&self, entry: Entry) {
+        self.close_books(entry);
+        slot::free(entry.slot);
         self.release();
+    }
+
+    /// Says whether a buffer is for one lease alone.
+    pub(crate) fn is_single(&self, entry: Entry) -> bool {
+        entry.slot.flags() & SINGLE != 0
     }
 
     /// Destroys a list and returns its capacity in bytes.
@@ -378,7 +446,8 @@ impl Inner {
         let size = self.table.sizes()[class];
         let mut keep = 0;
         let _ = self.depot_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
-            keep = (self.max_retained_bytes.saturating_sub(bytes) / size).min(entries.len());
+            let room = self.max_retained_bytes.saturating_sub(bytes + self.reserved_bytes.load(Ordering::Relaxed));
+            keep = (room / size).min(entries.len());
             Some(bytes + keep * size)
         });
         entries[keep..].iter().for_each(|entry| doomed.push(*entry));
@@ -420,6 +489,7 @@ impl Inner {
 
     /// Takes over the buffers and the counts of a cache that ends.
     pub(crate) fn absorb(&self, cache: &ThreadCache, doomed: &mut Doomed) {
+        self.reserved_bytes.fetch_sub(cache.budget, Ordering::Relaxed);
         self.flush(cache, doomed);
         for (magazine, class) in cache.magazines.iter().zip(&self.classes) {
             add(&class.counts.gets, magazine.gets.load(Ordering::Relaxed));

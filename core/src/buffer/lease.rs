@@ -11,6 +11,8 @@ use bytes::Bytes;
 use super::BufferPool;
 use super::depot::Entry;
 use super::detached::Detached;
+use super::held::Held;
+use super::inner::add;
 use super::put;
 use super::raw::RawLease;
 use super::slot::Slot;
@@ -189,6 +191,13 @@ impl Lease {
         self.dirty = (self.dirty & !ARMED).max(written) | (self.dirty & ARMED);
     }
 
+    /// Takes the canary away if one stands; `false` when it was damaged.
+    pub(crate) fn disarm(&mut self) -> bool {
+        let armed = self.dirty & ARMED != 0;
+        self.dirty &= !ARMED;
+        !armed || put::disarm_canary(self.entry(), self.len)
+    }
+
     #[inline(always)]
     fn give_back(&mut self) -> Result<()> {
         let inner = put::pool_of(self.slot);
@@ -226,16 +235,47 @@ impl Lease {
     /// # Errors
     /// `NO_MEMORY`: there is none for the copy; the lease is put. `OVERRUN` as for [`put`](Lease::put).
     pub fn detach(self) -> Result<Detached> {
+        let dirty = self.dirty & !ARMED;
         let mut this = ManuallyDrop::new(self);
-        let inner = put::pool_of(this.slot);
-        if this.dirty & ARMED != 0 && !put::disarm_canary(this.entry(), this.len) {
+        let inner = put::pool_of(this.slot).keep_alive();
+        if !this.disarm() {
             return Err(inner.overrun(this.entry(), this.len));
         }
-        Detached::take(inner, this.entry(), this.len, this.dirty & !ARMED).inspect_err(|_| {
-            this.dirty &= !ARMED;
-            // The lease ends, as said; a second error would hide the first.
-            let _ = this.give_back();
-        })
+        match Detached::take(&inner, this.entry(), this.len) {
+            Ok((detached, copied)) => {
+                Detached::take_back(&inner, copied, dirty);
+                Ok(detached)
+            }
+            Err(error) => {
+                // The lease ends, as said; a second error would hide the first.
+                let _ = this.give_back();
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`detach`](Lease::detach), and keeps the buffer that was copied from everybody until the [`Held`] is
+    /// dropped.
+    ///
+    /// # Errors
+    /// As [`detach`](Lease::detach), beside the memory of the lease that is over.
+    pub fn detach_held(self) -> Result<(Detached, Option<Held>), (Error, Option<Held>)> {
+        let mut this = ManuallyDrop::new(self);
+        let inner = put::pool_of(this.slot).keep_alive();
+        let (entry, len) = (this.entry(), this.len);
+        if !this.disarm() {
+            let (error, class) = inner.overrun_error(entry, len);
+            inner.count_put(class, len);
+            add(&inner.classes[class].counts.discarded, 1);
+            return Err((error, Some(Held::dead(entry))));
+        }
+        match Detached::take(&inner, entry, len) {
+            Ok((detached, copied)) => Ok((detached, copied.map(|entry| Held::new(entry, len)))),
+            Err(error) => {
+                let (held, _) = ManuallyDrop::into_inner(this).put_held(None);
+                Err((error, Some(held)))
+            }
+        }
     }
 
     /// Turns the lease into an empty writer over the same buffer. What was written before is overwritten with

@@ -5,6 +5,7 @@ pub(crate) mod classes;
 pub(crate) mod depot;
 mod detached;
 mod get;
+mod held;
 mod housekeeping;
 pub(crate) mod inner;
 mod lease;
@@ -26,6 +27,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 pub use detached::Detached;
+pub use held::Held;
 pub use lease::{Lease, PutError};
 pub use writer::Writer;
 
@@ -185,6 +187,31 @@ impl BufferPool {
         self.inner.table.sizes()
     }
 
+    /// Returns what a get does at the limit.
+    pub fn limit_policy(&self) -> LimitPolicy {
+        self.inner.on_limit
+    }
+
+    /// Returns when buffers are cleared.
+    pub fn clear_policy(&self) -> ClearPolicy {
+        self.inner.clear
+    }
+
+    /// Returns the limit for live and idle bytes.
+    pub fn max_bytes(&self) -> usize {
+        self.inner.max_bytes
+    }
+
+    /// Returns the limit for idle bytes.
+    pub fn max_retained_bytes(&self) -> usize {
+        self.inner.max_retained_bytes
+    }
+
+    /// Returns how many bytes a thread may keep for itself.
+    pub fn thread_cache_bytes(&self) -> usize {
+        self.inner.thread_cache_bytes
+    }
+
     /// Takes a lease of `len` bytes, all zero unless the pool's clear policy is `Never`.
     ///
     /// # Errors
@@ -239,6 +266,33 @@ impl BufferPool {
         self.get_with(len, Patience::Until(deadline), Site::rust(Location::caller()))
     }
 
+    /// Takes a lease as [`get_timeout`](BufferPool::get_timeout) does, and asks `give_up` at least every 100 ms
+    /// whether to stop waiting: for a host language that must look at its signals.
+    ///
+    /// # Errors
+    /// As [`get`](BufferPool::get); `EXHAUSTED` after the timeout, or when `give_up` says so.
+    #[track_caller]
+    pub fn get_interruptible(&self, len: usize, timeout: Duration, give_up: &mut dyn FnMut() -> bool) -> Result<Lease> {
+        let site = Site::rust(Location::caller());
+        let deadline = Instant::now().checked_add(timeout);
+        let step = Duration::from_millis(100);
+        loop {
+            let now = Instant::now();
+            let left = deadline.map_or(step, |deadline| deadline.saturating_duration_since(now));
+            let last = left <= step;
+            let patience = if last { Patience::Until(now + left) } else { Patience::Quietly(now + step) };
+            match self.get_with(len, patience, site) {
+                Err(error) if error.kind() == ErrorKind::Exhausted && !last => {
+                    if give_up() {
+                        add(&self.inner.counts.exhausted, 1);
+                        return Err(error);
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// Takes a lease as an empty [`Writer`] for up to `capacity` bytes.
     ///
     /// # Errors
@@ -267,6 +321,13 @@ impl BufferPool {
             return Err(PutError { error, lease: Some(lease) });
         }
         lease.put().map_err(|error| PutError { error, lease: None })
+    }
+
+    /// Counts a misuse that a binding found by itself, because its own object of the lease was dead already, and
+    /// words the error as everywhere: `DOUBLE_PUT`, `USE_AFTER_PUT`, `FOREIGN_LEASE`, `BUSY`, `OVERRUN`,
+    /// `EXHAUSTED`. `len` is the lease's length; sites that are not known are left out.
+    pub fn misuse(&self, kind: ErrorKind, len: usize, got: Site, first_put: Site, here: Site) -> Error {
+        crate::misuse::report(&self.inner, kind, len, got, first_put, here)
     }
 
     /// Gives all idle memory back to the system now, the threads' own too. Returns the capacity of what was

@@ -7,7 +7,7 @@ use super::cache;
 use super::depot::{Doomed, Entry};
 use super::inner::{Inner, add};
 use super::memory;
-use super::slot::{self, SINGLE, Slot};
+use super::slot::{self, Slot};
 use crate::clock;
 use crate::error::{Error, ErrorKind};
 use crate::options::ClearPolicy;
@@ -83,7 +83,7 @@ impl Inner {
         let pool = self.keep_alive();
         let mut doomed = Doomed::default();
         let mut kept = true;
-        if entry.slot.flags() & SINGLE != 0 || self.is_closed() || entry.slot.is_worn_out() {
+        if self.is_single(entry) || self.is_closed() || entry.slot.is_worn_out() {
             doomed.push(entry);
             kept = false;
         } else {
@@ -133,6 +133,17 @@ impl Inner {
     #[inline(never)]
     pub(crate) fn overrun(&self, entry: Entry, len: usize) -> Error {
         let pool = self.keep_alive();
+        let (error, class) = self.overrun_error(entry, len);
+        self.count_put(class, len);
+        add(&self.classes[class].counts.discarded, 1);
+        self.destroy(entry);
+        pool.wake_waiters();
+        error
+    }
+
+    /// Counts and describes a damaged canary, and clears the buffer. Returns the buffer's class too.
+    #[cold]
+    pub(crate) fn overrun_error(&self, entry: Entry, len: usize) -> (Error, usize) {
         let slot = entry.slot;
         let capacity = slot.capacity.load(Ordering::Relaxed);
         let expected = slot::canary(slot).to_le_bytes();
@@ -149,18 +160,12 @@ impl Inner {
             first + 1,
             found[first]
         );
-        slot.taken.store(0, Ordering::Relaxed);
         if self.clear != ClearPolicy::Never {
             // A slab's memory is cut again: nothing of the lease, nor of what ran over, may stay.
             self.wipe(entry, capacity + memory::TAIL);
         }
-        let class = self.class_of_capacity(capacity);
-        self.count_put(class, len);
-        add(&self.classes[class].counts.discarded, 1);
         add(&self.counts.overruns, 1);
-        self.destroy(entry);
-        pool.wake_waiters();
-        Error::new(ErrorKind::Overrun, message)
+        (Error::new(ErrorKind::Overrun, message), self.class_of_capacity(capacity))
     }
 
     /// Takes back a lease that was lost: its language's collector found it.

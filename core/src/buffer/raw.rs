@@ -61,9 +61,8 @@ fn no_pool(pool_id: u64) -> Error {
 
 /// Keeps a pool open for callers that only have its number, until [`release`]. Returns the number.
 pub fn retain(pool: &BufferPool) -> u64 {
-    if !pool.inner().raw_owned.swap(true, Ordering::AcqRel) {
-        std::mem::forget(pool.clone());
-    }
+    // The pool holds itself until `release`.
+    pool.inner().raw_owned.lock().get_or_insert_with(|| pool.clone());
     pool.id()
 }
 
@@ -73,13 +72,11 @@ pub fn retain(pool: &BufferPool) -> u64 {
 /// `INVALID_HANDLE`: the number was never retained, or was released before.
 pub fn release(pool_id: u64) -> Result<()> {
     let inner = find_pool(pool_id)?;
-    if !inner.raw_owned.swap(false, Ordering::AcqRel) {
-        return Err(no_pool(pool_id));
+    let owned = inner.raw_owned.lock().take();
+    match owned {
+        Some(pool) => pool.close(),
+        None => Err(no_pool(pool_id)),
     }
-    inner.close();
-    // The value that `retain` forgot.
-    inner.handles.fetch_sub(1, Ordering::AcqRel);
-    Ok(())
 }
 
 /// Takes a lease; see [`BufferPool::get`]. The canary behind the length is checked at put.
@@ -236,7 +233,7 @@ fn used_too_much(used: usize, len: usize) -> Error {
 
 #[cold]
 #[inline(never)]
-fn not_a_lease(lease_id: u64) -> Error {
+pub(crate) fn not_a_lease(lease_id: u64) -> Error {
     Error::new(
         ErrorKind::InvalidHandle,
         format!("{lease_id:#x} is no lease of this process; use the id that get returned"),
@@ -410,14 +407,19 @@ fn redeem(pool_id: u64, lease_id: u64) -> Result<(Arc<Inner>, Entry, usize)> {
 /// `USE_AFTER_PUT`, `INVALID_HANDLE`, `FOREIGN_LEASE`, `BUSY`: nothing changes. `NO_MEMORY`: nothing changes but
 /// the handle, which is over; the lease is put. `OVERRUN` as for [`put`].
 pub fn detach(pool_id: u64, lease_id: u64) -> Result<Detached> {
+    into_lease(pool_id, lease_id)?.detach()
+}
+
+/// Gives up a lease whose memory somebody else has taken: it leaves the books as `leaked` and `lost`, and the memory
+/// is never handed out or unmapped.
+///
+/// # Errors
+/// As [`into_lease`].
+pub fn lose(pool_id: u64, lease_id: u64) -> Result<()> {
     let (inner, entry, len) = redeem(pool_id, lease_id)?;
-    if !disarm_canary(entry, len) {
-        return Err(inner.overrun(entry, len));
-    }
-    Detached::take(&inner, entry, len, len).inspect_err(|_| {
-        inner.scrub(entry, len);
-        put::finish(&inner, entry, len);
-    })
+    inner.count_returned(len);
+    inner.lose(entry);
+    Ok(())
 }
 
 /// Turns a handle back into a lease that drops; the handle is over.

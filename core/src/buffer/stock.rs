@@ -9,12 +9,14 @@ use std::sync::atomic::Ordering;
 
 use super::BufferPool;
 use super::depot::{Doomed, Entry};
+use super::detached::Detached;
 use super::inner::{Inner, Refusal, add};
 use super::memory;
 use super::raw;
 use super::registry;
 use super::slot;
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::ClearPolicy;
 use crate::sync::{AtomicU64, Lock};
 
 /// Where the counters of a class begin in the block, and how many there are.
@@ -22,6 +24,9 @@ const HEAD: usize = 2;
 const PER_CLASS: usize = 3;
 const GATE: usize = 0;
 const REQUESTED: usize = 1;
+/// What the gate says when it is not 0: keep nothing for good, or give everything back once.
+const SHUT: f64 = 1.0;
+const ASKED: f64 = 2.0;
 
 /// The counters of one stock: numbers that the owner writes and statistics read.
 ///
@@ -91,7 +96,13 @@ impl Block {
 
     /// Asks the owner to give everything idle back when it next looks.
     pub(crate) fn ask(&self) {
-        self.word(GATE).store(1_f64.to_bits(), Ordering::Relaxed);
+        let (calm, asked) = (0_f64.to_bits(), ASKED.to_bits());
+        let _ = self.word(GATE).compare_exchange(calm, asked, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Tells the owner to keep nothing from now on.
+    pub(crate) fn shut(&self) {
+        self.word(GATE).store(SHUT.to_bits(), Ordering::Relaxed);
     }
 }
 
@@ -148,7 +159,8 @@ impl Stock {
     /// Returns the address and the length of the counter block: doubles, written by the owner only, mapped for
     /// the life of the process.
     ///
-    /// 0: not 0 when the owner should give everything idle back, and set it to 0. 1: bytes asked for by its live
+    /// 0: the gate, written by core: 1 when the pool is closed and the owner keeps nothing any more, 2 when it should
+    /// give everything idle back once and then call [`settled`](Stock::settled). 1: bytes asked for by its live
     /// leases. Then for each class three: gets, puts, idle buffers held.
     pub fn counters(&self) -> (*mut f64, usize) {
         (self.block.words.as_ptr().cast(), self.block.len)
@@ -183,7 +195,10 @@ impl Stock {
     /// Ends a token and returns the buffer that it names.
     fn redeem(&self, token: u64) -> Result<Entry> {
         let inner = self.pool.inner();
-        let slot = raw::check(token)?;
+        let slot = slot::find(token).ok_or_else(|| raw::not_a_lease(token))?;
+        if slot.handle.load(Ordering::Acquire) != token {
+            return Err(raw::not_present(slot, token));
+        }
         if !std::ptr::eq(slot.pool.load(Ordering::Relaxed), Arc::as_ptr(inner)) {
             return Err(raw::foreign(inner));
         }
@@ -193,73 +208,100 @@ impl Stock {
         Ok(Entry { data: slot.data.load(Ordering::Relaxed), slot })
     }
 
-    /// Gives an idle buffer back. The owner has cleared it, unless the pool's clear policy is another one.
+    /// Gives an idle buffer back that the owner has cleared as the pool's policy asks. What the pool does not keep
+    /// counts as trimmed.
     ///
     /// # Errors
     /// `DOUBLE_PUT`, `FOREIGN_LEASE`, `INVALID_HANDLE` for a token that is not of this pool's stocks.
     pub fn give(&self, token: u64) -> Result<()> {
-        self.give_dirty(token, 0)
+        let entry = self.redeem(token)?;
+        let bytes = self.pool.inner().take_from_stock(entry);
+        add(&self.pool.inner().counts.trimmed_bytes, bytes as u64);
+        Ok(())
     }
 
-    /// Gives back a buffer whose first `dirty` bytes may have been written; they are cleared by the pool's policy.
+    /// Gives the buffer of a put back whose first `dirty` bytes may have been written; the pool clears them. What
+    /// the pool does not keep counts as discarded. The owner counts the put.
     ///
     /// # Errors
     /// As [`give`](Stock::give).
-    pub fn give_dirty(&self, token: u64, dirty: usize) -> Result<()> {
+    pub fn put(&self, token: u64, dirty: usize) -> Result<()> {
         let entry = self.redeem(token)?;
         let inner = self.pool.inner();
         let capacity = entry.slot.capacity.load(Ordering::Relaxed);
         inner.scrub(entry, dirty.min(capacity));
-        let class = inner.class_of_capacity(capacity);
-        let mut doomed = Doomed::default();
-        if inner.is_closed() || entry.slot.is_worn_out() {
-            doomed.push(entry);
-        } else {
-            inner.give_idle(class, inner.home(), &[entry], &mut doomed);
+        if inner.take_from_stock(entry) > 0 {
+            add(&inner.classes[inner.class_of_capacity(capacity)].counts.discarded, 1);
         }
-        inner.destroy_all(&mut doomed);
-        inner.wake_waiters();
         Ok(())
     }
 
-    /// Gives up a buffer whose memory somebody else has now: it leaves the books and is never handed out or
-    /// unmapped. Counted as `leaked` and `lost`. `len` is the length of its lease.
+    /// Gives up a lease whose memory somebody else has taken: it leaves the books as `leaked` and `lost`, and the
+    /// memory is never handed out or unmapped. `len` is the length of the lease.
     ///
     /// # Errors
     /// As [`give`](Stock::give).
     pub fn lose(&self, token: u64, len: usize) -> Result<()> {
-        let (inner, class) = self.remove(token, len)?;
-        add(&inner.classes[class].counts.leaked, 1);
-        add(&inner.counts.lost, 1);
+        let entry = self.redeem(token)?;
+        let inner = self.pool.inner();
+        inner.count_returned(len);
+        inner.lose(entry);
         Ok(())
     }
 
-    /// Gives up a buffer that a user detached: as [`lose`](Stock::lose), counted as `detached`.
+    /// Gives up an idle buffer that must not be used again; its memory stays mapped. Counted as destroyed only.
     ///
     /// # Errors
     /// As [`give`](Stock::give).
-    pub fn detach(&self, token: u64, len: usize) -> Result<()> {
-        let (inner, class) = self.remove(token, len)?;
-        add(&inner.classes[class].counts.detached, 1);
+    pub fn retire(&self, token: u64) -> Result<()> {
+        let entry = self.redeem(token)?;
+        self.pool.inner().abandon(entry);
         Ok(())
     }
 
-    fn remove(&self, token: u64, len: usize) -> Result<(&Inner, usize)> {
+    /// Destroys the buffer of a put that was written past its end. Counted as an overrun and as discarded; the
+    /// owner counts the put.
+    ///
+    /// # Errors
+    /// As [`give`](Stock::give).
+    pub fn overrun(&self, token: u64) -> Result<()> {
         let entry = self.redeem(token)?;
         let inner = self.pool.inner();
         let capacity = entry.slot.capacity.load(Ordering::Relaxed);
-        let class = inner.class_of_capacity(capacity);
-        let slab = entry.slot.flags() & slot::MAPPED == 0;
-        if slab {
-            // The slab stays: its count of buffers never comes down to zero. Leaking the reference keeps the pool's
-            // slabs alive with it.
-            inner.strand();
+        if inner.clear != ClearPolicy::Never {
+            inner.wipe(entry, capacity + memory::TAIL);
         }
-        slot::free(entry.slot);
-        inner.forget(class, capacity);
-        inner.count_returned(len);
+        add(&inner.counts.overruns, 1);
+        add(&inner.classes[inner.class_of_capacity(capacity)].counts.discarded, 1);
+        inner.destroy(entry);
         inner.wake_waiters();
-        Ok((inner, class))
+        Ok(())
+    }
+
+    /// Takes the buffer of a lease of `len` bytes out of the pool for good; see [`Lease::detach`](crate::Lease::detach).
+    /// Below 64 KiB the buffer is cleared whole and goes back to the pool at once: nothing may look at it any more.
+    ///
+    /// # Errors
+    /// As [`give`](Stock::give); `INVALID_ARGUMENT`: `len` is above the capacity; `NO_MEMORY`: nothing changes but
+    /// the token, which is over; the buffer goes back and the lease counts as leaked.
+    pub fn detach(&self, token: u64, len: usize) -> Result<Detached> {
+        let capacity = raw::check(token)?.capacity.load(Ordering::Relaxed);
+        if len > capacity {
+            return Err(Error::invalid(format!("len is {len}, the buffer has {capacity} bytes")));
+        }
+        let entry = self.redeem(token)?;
+        let inner = self.pool.inner();
+        match Detached::take(inner, entry, len) {
+            Ok((detached, copied)) => {
+                Detached::take_back(inner, copied, capacity);
+                Ok(detached)
+            }
+            Err(error) => {
+                inner.scrub(entry, capacity);
+                inner.take_leaked(entry, len);
+                Err(error)
+            }
+        }
     }
 
     /// Takes back the buffer of a lease that was lost: counted as `leaked`, cleared whole, kept.
@@ -272,6 +314,23 @@ impl Stock {
         inner.scrub(entry, entry.slot.capacity.load(Ordering::Relaxed));
         inner.take_leaked(entry, len);
         Ok(())
+    }
+
+    /// Says whether the owner may keep one more idle buffer of a class within `max_retained_bytes`.
+    pub fn may_keep(&self, class: usize) -> bool {
+        let inner = self.pool.inner();
+        let Some(size) = inner.table.sizes().get(class) else {
+            return false;
+        };
+        let mut registry = registry::lock();
+        !inner.is_closed() && registry.member(inner.id).is_some_and(|member| inner.may_keep(member, *size))
+    }
+
+    /// Says that the owner has given back what it was asked for.
+    pub fn settled(&self) {
+        let (asked, calm) = (ASKED.to_bits(), 0_f64.to_bits());
+        // A pool that was closed meanwhile stays closed.
+        let _ = self.block.word(GATE).compare_exchange(asked, calm, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
@@ -307,9 +366,37 @@ impl Inner {
         }
     }
 
-    /// Keeps the pool for ever, because memory of its slabs is in foreign hands.
-    fn strand(&self) {
-        std::mem::forget(self.keep_alive());
+    /// Keeps or destroys a buffer that comes out of a stock; returns the capacity of what was destroyed.
+    fn take_from_stock(&self, entry: Entry) -> usize {
+        let class = self.class_of_capacity(entry.slot.capacity.load(Ordering::Relaxed));
+        let mut doomed = Doomed::default();
+        if self.is_closed() || entry.slot.is_worn_out() {
+            doomed.push(entry);
+        } else {
+            self.give_idle(class, self.home(), &[entry], &mut doomed);
+        }
+        let destroyed = self.destroy_all(&mut doomed);
+        self.wake_waiters();
+        destroyed
+    }
+
+    /// Counts a lease as leaked and lost, and abandons its buffer.
+    pub(crate) fn lose(&self, entry: Entry) {
+        let class = self.class_of_capacity(entry.slot.capacity.load(Ordering::Relaxed));
+        add(&self.classes[class].counts.leaked, 1);
+        add(&self.counts.lost, 1);
+        self.abandon(entry);
+    }
+
+    /// Gives up a buffer whose memory is in foreign hands: it stays mapped for ever.
+    fn abandon(&self, entry: Entry) {
+        if entry.slot.flags() & slot::MAPPED == 0 {
+            // The slab never becomes empty, so the pool that owns it must not go.
+            std::mem::forget(self.keep_alive());
+        }
+        let pool = self.keep_alive();
+        self.give_up(entry);
+        pool.wake_waiters();
     }
 }
 

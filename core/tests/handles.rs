@@ -1,0 +1,162 @@
+//! Uses leases by number, as C does.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use millpond::{BufferPool, ErrorKind, Site, raw};
+
+fn owned(name: &str) -> (BufferPool, u64) {
+    let pool = BufferPool::new(name).expect("a pool");
+    let id = pool.id();
+    (pool, id)
+}
+
+#[track_caller]
+fn fails<T>(result: Result<T, millpond::Error>, kind: ErrorKind) {
+    match result {
+        Ok(_) => panic!("expected {kind:?}"),
+        Err(error) => assert_eq!(error.kind(), kind, "{error}"),
+    }
+}
+
+#[test]
+fn every_wrong_put_has_its_own_error() {
+    let (a, a_id) = owned("handles-a");
+    let (_b, b_id) = owned("handles-b");
+    let lease = raw::get(a_id, 100, Site::NONE).expect("a lease");
+    assert_eq!(raw::lookup(lease.id).expect("live").data, lease.data);
+    assert_eq!(raw::pool_of(lease.id).expect("live"), a_id);
+    fails(raw::put(b_id, lease.id, None, Site::NONE), ErrorKind::ForeignLease);
+    fails(raw::put(a_id, lease.id, Some(101), Site::NONE), ErrorKind::InvalidArgument);
+    fails(raw::put(12345, lease.id, None, Site::NONE), ErrorKind::InvalidHandle);
+    raw::pin(lease.id).expect("live");
+    raw::pin(lease.id).expect("live");
+    fails(raw::put(a_id, lease.id, None, Site::NONE), ErrorKind::Busy);
+    fails(raw::detach(a_id, lease.id), ErrorKind::Busy);
+    raw::unpin(lease.id).expect("pinned");
+    fails(raw::put(a_id, lease.id, None, Site::NONE), ErrorKind::Busy);
+    raw::unpin(lease.id).expect("pinned");
+    fails(raw::unpin(lease.id), ErrorKind::InvalidArgument);
+    raw::put(a_id, lease.id, Some(100), Site::NONE).expect("live");
+    fails(raw::put(a_id, lease.id, None, Site::NONE), ErrorKind::DoublePut);
+    for result in [raw::pin(lease.id), raw::unpin(lease.id), raw::lookup(lease.id).map(drop)] {
+        fails(result, ErrorKind::UseAfterPut);
+    }
+    fails(raw::detach(a_id, lease.id), ErrorKind::UseAfterPut);
+    for forged in [0, 1, u64::MAX, lease.id ^ 1, lease.id ^ (1 << 39), lease.id + (1 << 63), 0xDEAD_BEEF] {
+        fails(raw::put(a_id, forged, None, Site::NONE), ErrorKind::InvalidHandle);
+        fails(raw::lookup(forged), ErrorKind::InvalidHandle);
+    }
+    let stats = a.stats();
+    assert_eq!(stats.check(), Ok(()));
+    assert_eq!((stats.double_puts, stats.stale_uses), (1, 4));
+}
+
+#[test]
+fn overruns_detaching_and_leaking_by_number() {
+    let (pool, id) = owned("handles-more");
+    let lease = raw::get(id, 512, Site::NONE).expect("a lease");
+    // SAFETY: the byte behind the length is in the buffer's tail.
+    unsafe { lease.data.wrapping_add(512).write(1) };
+    fails(raw::put(id, lease.id, None, Site::NONE), ErrorKind::Overrun);
+    fails(raw::put(id, lease.id, None, Site::NONE), ErrorKind::DoublePut);
+    let lease = raw::try_get(id, 10, Site::NONE).expect("a lease");
+    assert_eq!(raw::detach(id, lease.id).expect("memory").len(), 10);
+    let lease = raw::get_timeout(id, 10, Duration::from_secs(1), Site::NONE).expect("a lease");
+    raw::leak_reclaimed(id, lease.id).expect("live");
+    let lease = pool.get(10).expect("a lease").into_raw();
+    drop(raw::into_lease(id, lease.id).expect("live"));
+    fails(raw::put(id, lease.id, None, Site::NONE), ErrorKind::DoublePut);
+    let stats = pool.stats();
+    assert_eq!(stats.check(), Ok(()));
+    assert_eq!((stats.overruns, stats.detached, stats.leaked, stats.puts), (1, 1, 1, 2));
+}
+
+#[test]
+fn a_released_pool_is_no_handle_but_takes_its_leases_back() {
+    let id = raw::retain(&BufferPool::new("released").expect("a pool"));
+    let lease = raw::get(id, 100, Site::NONE).expect("a lease");
+    assert_eq!(raw::pool(id).expect("retained").name(), "released");
+    raw::release(id).expect("retained");
+    fails(raw::release(id), ErrorKind::InvalidHandle);
+    fails(raw::pool(id), ErrorKind::InvalidHandle);
+    fails(raw::get(id, 1, Site::NONE), ErrorKind::InvalidHandle);
+    raw::put(id, lease.id, None, Site::NONE).expect("its own pool");
+    fails(raw::put(id, lease.id, None, Site::NONE), ErrorKind::InvalidHandle);
+}
+
+#[test]
+fn of_two_threads_that_put_one_handle_one_succeeds() {
+    let (pool, id) = owned("race");
+    let rounds = 20_000;
+    let handle = AtomicU64::new(0);
+    let barrier = std::sync::Barrier::new(2);
+    let run = || {
+        let mut won = 0_u64;
+        for _ in 0..rounds {
+            if barrier.wait().is_leader() {
+                let lease = raw::get(id, 64, Site::NONE).expect("a lease");
+                handle.store(lease.id, Ordering::SeqCst);
+            }
+            barrier.wait();
+            won += u64::from(raw::put(id, handle.load(Ordering::SeqCst), None, Site::NONE).is_ok());
+            barrier.wait();
+        }
+        won
+    };
+    let won: u64 = std::thread::scope(|scope| {
+        let threads = [scope.spawn(run), scope.spawn(run)];
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    assert_eq!(won, rounds);
+    let stats = pool.stats();
+    assert_eq!(stats.check(), Ok(()));
+    assert_eq!((stats.puts, stats.double_puts), (rounds, rounds));
+}
+
+#[test]
+fn a_stock_counts_in_its_block() {
+    let (pool, _) = owned("stock");
+    let stock = raw::Stock::new(&pool).expect("a stock");
+    let (counters, len) = stock.counters();
+    assert_eq!(len, 2 + 3 * 9);
+    let add = |index: usize, change: f64| {
+        let word = counters.wrapping_add(index);
+        // SAFETY: inside the block, which this test alone writes.
+        let before = unsafe { word.read() };
+        // SAFETY: as above.
+        unsafe { word.write(before + change) };
+    };
+    let first = stock.take(1).expect("a buffer");
+    assert_eq!(first.capacity, 1024);
+    add(4 + 3, 1.0);
+    assert_eq!(pool.stats().check(), Ok(()));
+    assert_eq!(pool.stats().retained_buffers, 1);
+    // A get of 1000 bytes from the stock.
+    add(4 + 3, -1.0);
+    add(2 + 3, 1.0);
+    add(1, 1000.0);
+    let stats = pool.stats();
+    assert_eq!(stats.check(), Ok(()));
+    assert_eq!((stats.in_use, stats.requested_bytes, stats.live_bytes), (1, 1000, 1024));
+    stock.leaked(first.token, 1000).expect("on lease");
+    assert_eq!(pool.stats().check(), Ok(()));
+    assert_eq!(pool.stats().leaked, 1);
+    fails(stock.give(first.token), ErrorKind::DoublePut);
+    fails(stock.give(0), ErrorKind::InvalidHandle);
+    fails(stock.take(9).map(drop), ErrorKind::InvalidArgument);
+    let second = stock.take(4).expect("a buffer");
+    stock.put(second.token, 9).expect("idle");
+    let third = stock.take(4).expect("a buffer");
+    assert_eq!(third.data, second.data);
+    add(2 + 3 * 4, 1.0);
+    add(1, 5.0);
+    stock.lose(third.token, 5).expect("on lease");
+    let fourth = stock.take(0).expect("a buffer");
+    add(2, 1.0);
+    assert_eq!(stock.detach(fourth.token, 0).expect("on lease").len(), 0);
+    drop(stock);
+    let stats = pool.stats();
+    assert_eq!(stats.check(), Ok(()));
+    assert_eq!((stats.gets, stats.leaked, stats.lost, stats.detached), (3, 2, 1, 1));
+}
