@@ -70,7 +70,8 @@ impl Run {
 
 fn tree_with_pool(dir: &Path, list: &Path) -> Outcome<String> {
     let pool = BufferPool::new("tree-rust")?;
-    let run = tree(dir, list, |len| Ok(pool.get(len)?), |lease: Lease| lease.put().expect("nobody wrote past the length"))?;
+    let run =
+        tree(dir, list, |len| Ok(pool.get(len)?), |lease: Lease| lease.put().expect("nobody wrote past the length"))?;
     let stats = pool.stats();
     let reconciled = stats.check().is_ok() && stats.in_use == 0;
     Ok(run.json("pool", &format!(",\"stats\":{},\"reconciled\":{reconciled}", stats_json(&stats))))
