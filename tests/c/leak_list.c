@@ -31,7 +31,7 @@ static void listed_and_reclaimed(void) {
     if (mode && strcmp(mode, "sites") == 0)
         CHECK(strstr(leaks[0].site, "leak_list.c:") != NULL);
     for (size_t i = 0; i < 3; ++i)
-        WORKS(millpond_lease_reclaim(leaks[i].id));
+        WORKS(millpond_lease_reclaim(pool, leaks[i].id));
     WORKS(millpond_pool_leaks(pool, leaks, 4, &count));
     CHECK(count == 0 && stats_of(pool).leaked == 3);
     check_reconciled(pool);

@@ -73,7 +73,7 @@ static void handle(millpond_pool pool, uint64_t forged) {
     CHECK(millpond_lease_pool(forged, &owner) != MILLPOND_OK);
     CHECK(millpond_lease_pin(forged) != MILLPOND_OK);
     CHECK(millpond_lease_unpin(forged) != MILLPOND_OK);
-    CHECK(millpond_lease_reclaim(forged) != MILLPOND_OK);
+    CHECK(millpond_lease_reclaim(pool, forged) != MILLPOND_OK);
     CHECK(millpond_detach(pool, forged, &detached) != MILLPOND_OK);
     CHECK(millpond_detached_free(forged) != MILLPOND_OK);
 }

@@ -28,7 +28,7 @@ static void access_after_put(millpond_pool pool) {
     GIVES(MILLPOND_ERR_USE_AFTER_PUT, millpond_lease_pool(lease.id, &owner));
     GIVES(MILLPOND_ERR_USE_AFTER_PUT, millpond_lease_pin(lease.id));
     GIVES(MILLPOND_ERR_USE_AFTER_PUT, millpond_lease_unpin(lease.id));
-    GIVES(MILLPOND_ERR_USE_AFTER_PUT, millpond_lease_reclaim(lease.id));
+    GIVES(MILLPOND_ERR_USE_AFTER_PUT, millpond_lease_reclaim(pool, lease.id));
 }
 
 static void foreign_pool(millpond_pool pool) {
@@ -39,6 +39,7 @@ static void foreign_pool(millpond_pool pool) {
     GIVES(MILLPOND_ERR_FOREIGN_LEASE, millpond_put(other, lease.id));
     GIVES(MILLPOND_ERR_FOREIGN_LEASE, millpond_put_used(other, lease.id, 1));
     GIVES(MILLPOND_ERR_FOREIGN_LEASE, millpond_detach(other, lease.id, &detached));
+    GIVES(MILLPOND_ERR_FOREIGN_LEASE, millpond_lease_reclaim(other, lease.id));
     memset(lease.data, 1, lease.len);
     WORKS(millpond_put(pool, lease.id));
     check_reconciled(other);
@@ -53,7 +54,7 @@ static void pinned(millpond_pool pool) {
     WORKS(millpond_lease_pin(lease.id));
     GIVES(MILLPOND_ERR_BUSY, millpond_put(pool, lease.id));
     GIVES(MILLPOND_ERR_BUSY, millpond_detach(pool, lease.id, &detached));
-    GIVES(MILLPOND_ERR_BUSY, millpond_lease_reclaim(lease.id));
+    GIVES(MILLPOND_ERR_BUSY, millpond_lease_reclaim(pool, lease.id));
     WORKS(millpond_lease_unpin(lease.id));
     GIVES(MILLPOND_ERR_BUSY, millpond_put_used(pool, lease.id, 1));
     WORKS(millpond_lease_unpin(lease.id));
@@ -105,7 +106,7 @@ static void detach(millpond_pool pool) {
 static void reclaim(millpond_pool pool) {
     millpond_lease lease;
     WORKS(millpond_get(pool, 100, &lease));
-    WORKS(millpond_lease_reclaim(lease.id));
+    WORKS(millpond_lease_reclaim(pool, lease.id));
     CHECK(stats_of(pool).leaked == 1);
     GIVES(MILLPOND_ERR_DOUBLE_PUT, millpond_put(pool, lease.id));
 }
