@@ -469,10 +469,6 @@ typedef struct millpond_class_stats {
  */
 typedef struct millpond_leak {
     /**
-     * The lease's handle: what millpond_put and millpond_lease_reclaim take.
-     */
-    uint64_t id;
-    /**
      * What was asked for.
      */
     size_t len;
@@ -814,7 +810,7 @@ millpond_status millpond_put_at(millpond_pool pool, uint64_t lease_id, const cha
  * @param lease_id `id` of the lease
  * @param used bytes written, 0 to the lease's length
  * @return as millpond_put
- * @return MILLPOND_ERR_INVALID_ARGUMENT: `used` is larger than the length; the lease is over, cleared as a whole
+ * @return MILLPOND_ERR_INVALID_ARGUMENT: `used` is larger than the length; it stays live
  *
  * Ownership: as millpond_put.
  * Threads: Thread-safe.
@@ -901,16 +897,19 @@ millpond_status millpond_lease_unpin(uint64_t lease_id);
 /**
  * Takes back a lease that its owner lost, for garbage collectors of other languages: counted in `leaked` instead of `puts`.
  *
+ * @param pool the pool it came from
  * @param lease_id `id` of the lease
  * @return MILLPOND_OK: the lease is over
+ * @return MILLPOND_ERR_FOREIGN_LEASE: it is another pool's; it stays live
  * @return MILLPOND_ERR_BUSY: it is pinned; it stays live
  * @return MILLPOND_ERR_USE_AFTER_PUT: it was put before; nothing changed
- * @return MILLPOND_ERR_INVALID_HANDLE: `lease_id` is no lease of this process
+ * @return MILLPOND_ERR_INVALID_HANDLE: `pool` or `lease_id` is no handle of this process
  *
  * Ownership: back to the library. Nobody may refer to the memory any more: that is the caller's word.
  * Threads: Thread-safe.
  */
-millpond_status millpond_lease_reclaim(uint64_t lease_id);
+millpond_status millpond_lease_reclaim(millpond_pool pool,
+                                       uint64_t lease_id);
 
 /**
  * Takes a lease's buffer out of its pool for good: plain memory of the caller, which outlives the pool.

@@ -123,7 +123,7 @@ public:
     }
 
     /// Gives the buffer back; only its first `used` bytes were written, which is the caller's word.
-    /// @throws error as put(); MILLPOND_ERR_INVALID_ARGUMENT: `used` is larger than size(); the lease is dead.
+    /// @throws error as put(); MILLPOND_ERR_INVALID_ARGUMENT: `used` is larger than size(); it stays live.
     void put_used(std::size_t used, const char *file = MILLPOND_CALLER_FILE,
                   std::uint32_t line = MILLPOND_CALLER_LINE) {
         ended(millpond_put_used_at(pool_, raw_.id, used, file, line));
@@ -188,7 +188,7 @@ private:
     }
 
     void ended(millpond_status code) {
-        if (code == MILLPOND_OK || code == MILLPOND_ERR_OVERRUN || code == MILLPOND_ERR_INVALID_ARGUMENT)
+        if (code == MILLPOND_OK || code == MILLPOND_ERR_OVERRUN)
             live_ = false;
         detail::check(code);
     }

@@ -10,8 +10,7 @@ use std::mem::{MaybeUninit, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
-use pond::raw::Site;
-use pond::{Error, ErrorKind, Result};
+use pond::{Error, ErrorKind, Result, Site};
 
 use crate::status::{self, millpond_status};
 
@@ -51,8 +50,7 @@ pub(crate) fn value<T>(fallback: T, body: impl FnOnce() -> Result<T>) -> T {
 #[cold]
 #[inline(never)]
 fn failed(error: Error) -> millpond_status {
-    catch_unwind(AssertUnwindSafe(move || status::record(&error)))
-        .unwrap_or(millpond_status::MILLPOND_ERR_PANIC)
+    catch_unwind(AssertUnwindSafe(move || status::record(&error))).unwrap_or(millpond_status::MILLPOND_ERR_PANIC)
 }
 
 #[cold]
@@ -62,10 +60,7 @@ fn panicked(payload: Box<dyn std::any::Any + Send>) -> Error {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    let error = Error::new(
-        ErrorKind::Panic,
-        format!("a bug in millpond, please report it: {text}"),
-    );
+    let error = Error::new(ErrorKind::Panic, format!("a bug in millpond, please report it: {text}"));
     // The payload's destructor is foreign code, and a second panic in it would abort the process.
     std::mem::forget(payload);
     error
@@ -73,10 +68,7 @@ fn panicked(payload: Box<dyn std::any::Any + Send>) -> Error {
 
 #[cold]
 fn null(argument: &'static str) -> Error {
-    Error::new(
-        ErrorKind::NullPointer,
-        format!("{argument} is NULL: it must point to memory of the caller"),
-    )
+    Error::new(ErrorKind::NullPointer, format!("{argument} is NULL: it must point to memory of the caller"))
 }
 
 #[cold]
@@ -90,9 +82,7 @@ fn checked<T>(pointer: *mut T, argument: &'static str) -> Result<NonNull<T>> {
         return Err(null(argument));
     };
     if !pointer.is_aligned() {
-        return Err(invalid(format!(
-            "{argument} is not aligned for its type: the pointer is wrong"
-        )));
+        return Err(invalid(format!("{argument} is not aligned for its type: the pointer is wrong")));
     }
     Ok(pointer)
 }
@@ -124,11 +114,7 @@ pub(crate) struct OutSlice<T> {
 impl<T> OutSlice<T> {
     /// # Safety
     /// `pointer` is NULL, or the caller owns room for `capacity` elements there until the exported function returns.
-    pub(crate) unsafe fn new(
-        pointer: *mut T,
-        capacity: usize,
-        argument: &'static str,
-    ) -> Result<Self> {
+    pub(crate) unsafe fn new(pointer: *mut T, capacity: usize, argument: &'static str) -> Result<Self> {
         if capacity == 0 {
             return Ok(Self { pointer, capacity });
         }
@@ -143,10 +129,7 @@ impl<T> OutSlice<T> {
 
     /// The same over memory of our own.
     pub(crate) fn of(room: &mut [T]) -> Self {
-        Self {
-            pointer: room.as_mut_ptr(),
-            capacity: room.len(),
-        }
+        Self { pointer: room.as_mut_ptr(), capacity: room.len() }
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -274,11 +257,7 @@ impl<T: Sized> OutSized<T> {
 ///
 /// # Safety
 /// `pointer` is NULL or readable up to its NUL or `most + 1` bytes, whichever comes first.
-pub(crate) unsafe fn text(
-    pointer: *const c_char,
-    most: usize,
-    argument: &'static str,
-) -> Result<String> {
+pub(crate) unsafe fn text(pointer: *const c_char, most: usize, argument: &'static str) -> Result<String> {
     checked(pointer.cast_mut(), argument)?;
     for length in 0..=most {
         // SAFETY: no NUL came before, so the byte is readable (promise of this function).
@@ -287,10 +266,7 @@ pub(crate) unsafe fn text(
         if unsafe { place.read() } == 0 {
             // SAFETY: a NUL ends it at `length`, and nobody changes it during the call (promise of this function).
             let text = unsafe { CStr::from_ptr(pointer) };
-            return text
-                .to_str()
-                .map(str::to_owned)
-                .map_err(|_| invalid(format!("{argument} is not UTF-8")));
+            return text.to_str().map(str::to_owned).map_err(|_| invalid(format!("{argument} is not UTF-8")));
         }
     }
     Err(invalid(format!("{argument} is longer than {most} bytes")))
@@ -300,16 +276,10 @@ pub(crate) unsafe fn text(
 ///
 /// # Safety
 /// `pointer` is NULL or points to `count` readable sizes.
-pub(crate) unsafe fn sizes(
-    pointer: *const usize,
-    count: usize,
-    argument: &'static str,
-) -> Result<Vec<usize>> {
+pub(crate) unsafe fn sizes(pointer: *const usize, count: usize, argument: &'static str) -> Result<Vec<usize>> {
     checked(pointer.cast_mut(), argument)?;
     if count > 1024 {
-        return Err(invalid(format!(
-            "{argument} has {count} elements: 128 are allowed"
-        )));
+        return Err(invalid(format!("{argument} has {count} elements: 128 are allowed")));
     }
     // SAFETY: not NULL and aligned (just checked), readable (promise of this function), small enough (just checked).
     Ok(unsafe { std::slice::from_raw_parts(pointer, count) }.to_vec())
@@ -335,10 +305,7 @@ mod tests {
 
     fn last() -> String {
         // SAFETY: the pointer is a NUL-terminated string of this thread.
-        unsafe { CStr::from_ptr(millpond_last_error()) }
-            .to_str()
-            .expect("messages are UTF-8")
-            .to_owned()
+        unsafe { CStr::from_ptr(millpond_last_error()) }.to_str().expect("messages are UTF-8").to_owned()
     }
 
     #[test]
@@ -363,7 +330,7 @@ mod tests {
     #[test]
     fn a_value_falls_back() {
         assert_eq!(value(7, || Err(invalid("no"))), 7);
-        assert_eq!(last(), "no");
+        assert!(last().starts_with("no"), "{}", last());
         assert_eq!(value(7, || Ok(8)), 8);
     }
 

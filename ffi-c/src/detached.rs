@@ -45,10 +45,7 @@ struct Registry {
 // SAFETY: `table` is only reached through `with`, which holds the lock; `Detached` is `Send`.
 unsafe impl Sync for Registry {}
 
-static REGISTRY: Registry = Registry {
-    held: AtomicBool::new(false),
-    table: UnsafeCell::new(None),
-};
+static REGISTRY: Registry = Registry { held: AtomicBool::new(false), table: UnsafeCell::new(None) };
 
 impl Registry {
     /// Waits by yielding: it is held for one look into a table, and calling the system's lock would tie it to a thread,
@@ -110,18 +107,14 @@ fn detach(pool: millpond_pool, lease_id: u64) -> Result<millpond_detached> {
             Error::new(ErrorKind::NoMemory, "no memory to remember a detached buffer; the lease stays live")
         })?;
         table.reserved += 1;
-        Ok(())
+        Ok::<(), Error>(())
     })?;
     // Outside the lock: the core takes locks of its own, and a fork takes ours and theirs in an order of its own.
     let result = raw::detach(pool, lease_id);
     REGISTRY.with(|table| {
         table.reserved -= 1;
         let mut memory = result?;
-        let described = millpond_detached {
-            id: lease_id,
-            data: memory.as_mut_ptr(),
-            len: memory.len(),
-        };
+        let described = millpond_detached { id: lease_id, data: memory.as_mut_ptr(), len: memory.len() };
         table.entries.insert(lease_id, memory);
         Ok(described)
     })
@@ -171,10 +164,7 @@ pub extern "C" fn millpond_detached_free(detached_id: u64) -> millpond_status {
         let memory = REGISTRY.with(|table| table.entries.remove(&detached_id));
         // Freed here, outside the lock.
         memory.map(drop).ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidHandle,
-                "detached_id is no detached memory, or it was freed before",
-            )
+            Error::new(ErrorKind::InvalidHandle, "detached_id is no detached memory, or it was freed before")
         })
     })
 }

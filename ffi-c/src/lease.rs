@@ -33,12 +33,7 @@ pub struct millpond_lease {
 impl From<RawLease> for millpond_lease {
     #[inline(always)]
     fn from(lease: RawLease) -> Self {
-        Self {
-            id: lease.id,
-            data: lease.data,
-            len: lease.len,
-            capacity: lease.capacity,
-        }
+        Self { id: lease.id, data: lease.data, len: lease.len, capacity: lease.capacity }
     }
 }
 
@@ -251,16 +246,12 @@ pub unsafe extern "C" fn millpond_put_at(
 /// @param lease_id `id` of the lease
 /// @param used bytes written, 0 to the lease's length
 /// @return as millpond_put
-/// @return MILLPOND_ERR_INVALID_ARGUMENT: `used` is larger than the length; the lease is over, cleared as a whole
+/// @return MILLPOND_ERR_INVALID_ARGUMENT: `used` is larger than the length; it stays live
 ///
 /// Ownership: as millpond_put.
 /// Threads: Thread-safe.
 #[unsafe(no_mangle)]
-pub extern "C" fn millpond_put_used(
-    pool: millpond_pool,
-    lease_id: u64,
-    used: usize,
-) -> millpond_status {
+pub extern "C" fn millpond_put_used(pool: millpond_pool, lease_id: u64, used: usize) -> millpond_status {
     // SAFETY: NULL is allowed and says that the site is unknown.
     unsafe { millpond_put_used_at(pool, lease_id, used, std::ptr::null(), 0) }
 }
@@ -303,10 +294,7 @@ pub unsafe extern "C" fn millpond_put_used_at(
 /// Ownership: unchanged.
 /// Threads: Thread-safe; another thread's put after the look-up ends the lease all the same. See millpond_lease_pin.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn millpond_lease_lookup(
-    lease_id: u64,
-    out_lease: *mut millpond_lease,
-) -> millpond_status {
+pub unsafe extern "C" fn millpond_lease_lookup(lease_id: u64, out_lease: *mut millpond_lease) -> millpond_status {
     boundary::status(|| {
         // SAFETY: the caller owns what `out_lease` points to.
         let out = unsafe { Out::new(out_lease, "out_lease") }?;
@@ -324,10 +312,7 @@ pub unsafe extern "C" fn millpond_lease_lookup(
 /// Ownership: unchanged; the handle is not to be freed once more for this call.
 /// Threads: Thread-safe.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn millpond_lease_pool(
-    lease_id: u64,
-    out_pool: *mut millpond_pool,
-) -> millpond_status {
+pub unsafe extern "C" fn millpond_lease_pool(lease_id: u64, out_pool: *mut millpond_pool) -> millpond_status {
     boundary::status(|| {
         // SAFETY: the caller owns what `out_pool` points to.
         let out = unsafe { Out::new(out_pool, "out_pool") }?;
@@ -368,15 +353,17 @@ pub extern "C" fn millpond_lease_unpin(lease_id: u64) -> millpond_status {
 
 /// Takes back a lease that its owner lost, for garbage collectors of other languages: counted in `leaked` instead of `puts`.
 ///
+/// @param pool the pool it came from
 /// @param lease_id `id` of the lease
 /// @return MILLPOND_OK: the lease is over
+/// @return MILLPOND_ERR_FOREIGN_LEASE: it is another pool's; it stays live
 /// @return MILLPOND_ERR_BUSY: it is pinned; it stays live
 /// @return MILLPOND_ERR_USE_AFTER_PUT: it was put before; nothing changed
-/// @return MILLPOND_ERR_INVALID_HANDLE: `lease_id` is no lease of this process
+/// @return MILLPOND_ERR_INVALID_HANDLE: `pool` or `lease_id` is no handle of this process
 ///
 /// Ownership: back to the library. Nobody may refer to the memory any more: that is the caller's word.
 /// Threads: Thread-safe.
 #[unsafe(no_mangle)]
-pub extern "C" fn millpond_lease_reclaim(lease_id: u64) -> millpond_status {
-    boundary::status(|| raw::leak_reclaimed(lease_id))
+pub extern "C" fn millpond_lease_reclaim(pool: millpond_pool, lease_id: u64) -> millpond_status {
+    boundary::status(|| raw::leak_reclaimed(pool, lease_id))
 }

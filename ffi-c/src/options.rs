@@ -92,15 +92,10 @@ impl millpond_pool_options {
         match (list, range) {
             (false, false) => return Ok(Classes::Default),
             (false, true) => {
-                return Ok(Classes::FourPerDoubling {
-                    min: self.class_min,
-                    max: self.class_max,
-                });
+                return Ok(Classes::FourPerDoubling { min: self.class_min, max: self.class_max });
             }
             (true, true) => {
-                return Err(invalid(
-                    "options.classes and options.class_min contradict: give a list or a range",
-                ));
+                return Err(invalid("options.classes and options.class_min contradict: give a list or a range"));
             }
             (true, false) => {}
         }
@@ -112,14 +107,10 @@ impl millpond_pool_options {
     fn limit(&self) -> Result<LimitPolicy> {
         match self.on_limit {
             MILLPOND_LIMIT_WAIT => Ok(LimitPolicy::Wait(Duration::from_millis(self.wait_ms))),
-            _ if self.wait_ms != 0 => Err(invalid(
-                "options.wait_ms needs options.on_limit = MILLPOND_LIMIT_WAIT",
-            )),
+            _ if self.wait_ms != 0 => Err(invalid("options.wait_ms needs options.on_limit = MILLPOND_LIMIT_WAIT")),
             MILLPOND_LIMIT_FAIL => Ok(LimitPolicy::Fail),
             MILLPOND_LIMIT_UNPOOLED => Ok(LimitPolicy::Unpooled),
-            other => Err(invalid(format!(
-                "options.on_limit is {other}: use one of MILLPOND_LIMIT_*"
-            ))),
+            other => Err(invalid(format!("options.on_limit is {other}: use one of MILLPOND_LIMIT_*"))),
         }
     }
 
@@ -128,9 +119,7 @@ impl millpond_pool_options {
             MILLPOND_CLEAR_ON_PUT => Ok(ClearPolicy::OnPut),
             MILLPOND_CLEAR_ON_GET => Ok(ClearPolicy::OnGet),
             MILLPOND_CLEAR_NEVER => Ok(ClearPolicy::Never),
-            other => Err(invalid(format!(
-                "options.clear is {other}: use one of MILLPOND_CLEAR_*"
-            ))),
+            other => Err(invalid(format!("options.clear is {other}: use one of MILLPOND_CLEAR_*"))),
         }
     }
 
@@ -139,10 +128,7 @@ impl millpond_pool_options {
     unsafe fn builder(&self) -> Result<Builder> {
         // SAFETY: the promise of this function.
         let classes = unsafe { self.classes() }?;
-        let mut builder = BufferPool::builder()
-            .classes(classes)
-            .on_limit(self.limit()?)
-            .clear(self.clear()?);
+        let mut builder = BufferPool::builder().classes(classes).on_limit(self.limit()?).clear(self.clear()?);
         if !self.name.is_null() {
             // SAFETY: the promise of this function.
             builder = builder.name(unsafe { boundary::text(self.name, MILLPOND_NAME_MAX, "options.name") }?);

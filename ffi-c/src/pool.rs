@@ -25,7 +25,7 @@ pub type millpond_pool = u64;
 /// Threads: Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn millpond_default_pool() -> millpond_pool {
-    boundary::value(0, || Ok(pond::default_pool().id()))
+    boundary::value(0, || Ok(pond::try_default_pool()?.id()))
 }
 
 /// Makes a pool.
@@ -95,10 +95,7 @@ pub extern "C" fn millpond_pool_free(pool: millpond_pool) -> millpond_status {
 ///
 /// Threads: Thread-safe.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn millpond_pool_is_closed(
-    pool: millpond_pool,
-    out_closed: *mut bool,
-) -> millpond_status {
+pub unsafe extern "C" fn millpond_pool_is_closed(pool: millpond_pool, out_closed: *mut bool) -> millpond_status {
     boundary::status(|| {
         // SAFETY: the caller owns what `out_closed` points to.
         let out = unsafe { Out::new(out_closed, "out_closed") }?;
@@ -138,11 +135,7 @@ pub unsafe extern "C" fn millpond_pool_name(
     })
 }
 
-fn bytes_given_back(
-    pool: millpond_pool,
-    out_bytes: *mut usize,
-    how: fn(&BufferPool) -> usize,
-) -> millpond_status {
+fn bytes_given_back(pool: millpond_pool, out_bytes: *mut usize, how: fn(&BufferPool) -> usize) -> millpond_status {
     boundary::status(|| {
         // SAFETY: the caller of the exported function owns what `out_bytes` points to.
         let out = unsafe { Out::new(out_bytes, "out_bytes") }?;
@@ -161,10 +154,7 @@ fn bytes_given_back(
 ///
 /// Threads: Thread-safe.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn millpond_pool_trim(
-    pool: millpond_pool,
-    out_bytes: *mut usize,
-) -> millpond_status {
+pub unsafe extern "C" fn millpond_pool_trim(pool: millpond_pool, out_bytes: *mut usize) -> millpond_status {
     bytes_given_back(pool, out_bytes, BufferPool::trim)
 }
 
@@ -179,9 +169,6 @@ pub unsafe extern "C" fn millpond_pool_trim(
 ///
 /// Threads: Thread-safe.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn millpond_pool_maintain(
-    pool: millpond_pool,
-    out_bytes: *mut usize,
-) -> millpond_status {
+pub unsafe extern "C" fn millpond_pool_maintain(pool: millpond_pool, out_bytes: *mut usize) -> millpond_status {
     bytes_given_back(pool, out_bytes, BufferPool::maintain)
 }

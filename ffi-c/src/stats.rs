@@ -176,10 +176,7 @@ impl From<&pond::ClassStats> for millpond_class_stats {
 ///
 /// Threads: Thread-safe; while other threads work, figures of one reading may be of slightly different moments.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn millpond_pool_stats(
-    pool: millpond_pool,
-    out_stats: *mut millpond_stats,
-) -> millpond_status {
+pub unsafe extern "C" fn millpond_pool_stats(pool: millpond_pool, out_stats: *mut millpond_stats) -> millpond_status {
     boundary::status(|| {
         // SAFETY: the caller owns the struct, as long as it says.
         let out = unsafe { OutSized::new(out_stats, "out_stats") }?;
@@ -198,10 +195,7 @@ pub unsafe extern "C" fn millpond_pool_stats(
 ///
 /// Threads: Thread-safe.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn millpond_pool_class_count(
-    pool: millpond_pool,
-    out_count: *mut usize,
-) -> millpond_status {
+pub unsafe extern "C" fn millpond_pool_class_count(pool: millpond_pool, out_count: *mut usize) -> millpond_status {
     boundary::status(|| {
         // SAFETY: the caller owns what `out_count` points to.
         let out = unsafe { Out::new(out_count, "out_count") }?;
@@ -231,9 +225,10 @@ pub unsafe extern "C" fn millpond_pool_class_stats(
         // SAFETY: the caller owns the struct, as long as it says.
         let out = unsafe { OutSized::new(out_stats, "out_stats") }?;
         let stats = raw::pool(pool)?.stats();
-        let class = stats.classes.get(index).ok_or_else(|| {
-            invalid(format!("index {index}: the pool has {} classes", stats.classes.len()))
-        })?;
+        let class = stats
+            .classes
+            .get(index)
+            .ok_or_else(|| invalid(format!("index {index}: the pool has {} classes", stats.classes.len())))?;
         out.set(millpond_class_stats::from(class));
         Ok(())
     })

@@ -50,7 +50,6 @@ pub extern "C" fn millpond_version() -> *const c_char {
 /// Threads: Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn millpond_version_number() -> u32 {
-    const NUMBER: u32 =
-        MILLPOND_VERSION_MAJOR * 1_000_000 + MILLPOND_VERSION_MINOR * 1_000 + MILLPOND_VERSION_PATCH;
+    const NUMBER: u32 = MILLPOND_VERSION_MAJOR * 1_000_000 + MILLPOND_VERSION_MINOR * 1_000 + MILLPOND_VERSION_PATCH;
     boundary::value(NUMBER, || Ok(NUMBER))
 }

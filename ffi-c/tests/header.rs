@@ -7,17 +7,12 @@ use std::fs;
 use common::{root, run};
 
 /// In the order in which the header presents them.
-const SOURCES: [&str; 8] = [
-    "version", "status", "pool", "options", "lease", "detached", "stats", "leaks",
-];
+const SOURCES: [&str; 8] = ["version", "status", "pool", "options", "lease", "detached", "stats", "leaks"];
 
 fn generated() -> String {
     let crate_dir = root().join("ffi-c");
-    let mut config =
-        cbindgen::Config::from_file(crate_dir.join("cbindgen.toml")).expect("cbindgen.toml is valid");
-    config.after_includes = config
-        .after_includes
-        .map(|text| text.replace("@VERSION@", env!("CARGO_PKG_VERSION")));
+    let mut config = cbindgen::Config::from_file(crate_dir.join("cbindgen.toml")).expect("cbindgen.toml is valid");
+    config.after_includes = config.after_includes.map(|text| text.replace("@VERSION@", env!("CARGO_PKG_VERSION")));
     let mut builder = cbindgen::Builder::new().with_config(config);
     for source in SOURCES {
         builder = builder.with_src(crate_dir.join(format!("src/{source}.rs")));
@@ -62,17 +57,12 @@ fn every_exported_function_goes_through_the_guard_and_is_documented() {
         let mut rest = production;
         while let Some(at) = rest.find("#[unsafe(no_mangle)]") {
             let (before, after) = rest.split_at(at);
-            let name = after
-                .split("fn ")
-                .nth(1)
-                .and_then(|text| text.split('(').next())
-                .expect("a function");
+            let name = after.split("fn ").nth(1).and_then(|text| text.split('(').next()).expect("a function");
             let body = after.split("\n}\n").next().expect("a body");
             // The plain form of a function that also has an `_at` form hands over to that one.
-            let guarded = ["boundary::status(", "boundary::value(", "bytes_given_back("]
-                .iter()
-                .any(|call| body.contains(call))
-                || body.contains(&format!("{name}_at("));
+            let guarded =
+                ["boundary::status(", "boundary::value(", "bytes_given_back("].iter().any(|call| body.contains(call))
+                    || body.contains(&format!("{name}_at("));
             assert!(guarded, "{name} does not go through the guard");
             let docs = before.rsplit("\n\n").next().expect("a part");
             let types = before.rsplit('}').next().expect("a part");
@@ -89,7 +79,14 @@ fn every_exported_function_goes_through_the_guard_and_is_documented() {
 fn the_headers_compile_in_every_language_version_without_a_warning() {
     let dir = common::scratch("header");
     let warnings = [
-        "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Wundef", "-Werror",
+        "-Wall",
+        "-Wextra",
+        "-Wpedantic",
+        "-Wconversion",
+        "-Wsign-conversion",
+        "-Wshadow",
+        "-Wundef",
+        "-Werror",
         "-fsyntax-only",
     ];
     let c_text = "#include <millpond.h>\nmillpond_pool_options options = MILLPOND_POOL_OPTIONS_INIT;\n\

@@ -34,10 +34,10 @@ part() { # part NAME COMMAND...
 
 part "rustfmt" cargo fmt --all --check
 part "clippy" cargo clippy --workspace --all-targets -- -D warnings
-part "rust core" cargo test -p millpond
-part "rust ffi-c" cargo test -p millpond-c
+part "rust core" cargo test --no-fail-fast -p millpond
+part "rust ffi-c" cargo test --no-fail-fast -p millpond-c
 part "spec files" "$PYTHON" tests/spec/flatten.py --check
-part "rust spec and repository" cargo test -p millpond-tests
+part "rust spec and repository" cargo test --no-fail-fast -p millpond-tests
 part "c and c++" bash tests/c/run.sh
 part "c and c++ installed" bash tests/packaging-c/run.sh
 part "python" bash python/tests/run.sh

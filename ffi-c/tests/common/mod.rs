@@ -6,10 +6,7 @@ use std::process::Command;
 
 /// The top of the repository.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("ffi-c lies in the repository")
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("ffi-c lies in the repository").to_path_buf()
 }
 
 /// An empty directory for one test.
@@ -36,9 +33,7 @@ pub fn skipped(check: &str, tool: &str) {
 
 /// Runs a command: whether it worked, and all it said.
 pub fn output(command: &mut Command) -> (bool, String) {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
