@@ -7,6 +7,9 @@ use proptest::prelude::*;
 /// How many handles each kind of guess tries.
 const GUESSES: u64 = 2_000_000;
 
+/// Makes a guess from its number and a live handle.
+type Guess = Box<dyn FnMut(u64, u64) -> u64>;
+
 /// A small generator (SplitMix64); the seed is printed.
 struct Random(u64);
 
@@ -35,7 +38,7 @@ fn no_guess_is_taken_for_a_live_lease() {
     let live: Vec<RawLease> =
         (0..64).map(|_| raw::get(pool.id(), 1000, Site::NONE).expect("below the limit")).collect();
     let ids: Vec<u64> = live.iter().map(|lease| lease.id).collect();
-    let accepted = |name: &str, mut guess: Box<dyn FnMut(u64, u64) -> u64>| {
+    let accepted = |name: &str, mut guess: Guess| {
         let hits = (0..GUESSES).filter(|i| {
             let id = guess(*i, ids[(*i % 64) as usize]);
             !ids.contains(&id) && !refuses(id)
@@ -46,7 +49,7 @@ fn no_guess_is_taken_for_a_live_lease() {
     };
     let mut bits = Random(random.next());
     let mut low = Random(random.next());
-    let kinds: [(&str, Box<dyn FnMut(u64, u64) -> u64>); 6] = [
+    let kinds: [(&str, Guess); 6] = [
         ("random", Box::new(move |_, _| random.next())),
         ("small numbers", Box::new(|i, _| i)),
         ("a live one plus a little", Box::new(|i, id| id.wrapping_add(i + 1))),
