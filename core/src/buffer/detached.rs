@@ -28,25 +28,39 @@ unsafe impl Send for Detached {}
 unsafe impl Sync for Detached {}
 
 impl Detached {
-    /// Takes the buffer of a lease out of its pool. A buffer that had to be copied is left to the caller. On an
-    /// error nothing was done.
-    pub(crate) fn take(inner: &Inner, entry: Entry, len: usize) -> Result<(Detached, Option<Entry>)> {
+    /// Copies the buffer of a lease if it is cut from a slab: the part of detaching that may fail. Changes nothing.
+    pub(crate) fn prepare(inner: &Inner, entry: Entry, len: usize) -> Result<Option<Detached>> {
+        if entry.slot.flags() & MAPPED != 0 {
+            return Ok(None);
+        }
+        Detached::copy_of(entry.data, len).map(Some).ok_or_else(|| no_memory(inner, len))
+    }
+
+    /// Takes the buffer of a lease out of its pool, or its prepared copy. A buffer that was copied is left to the
+    /// caller.
+    pub(crate) fn take(
+        inner: &Inner,
+        entry: Entry,
+        len: usize,
+        prepared: Option<Detached>,
+    ) -> (Detached, Option<Entry>) {
         let capacity = entry.slot.capacity.load(Ordering::Relaxed);
         let class = inner.class_of_capacity(capacity);
         // The buffer's reference to its pool may end below.
         let pool = inner.keep_alive();
-        let mapped = entry.slot.flags() & MAPPED != 0;
-        let detached = match NonNull::new(entry.data) {
-            Some(data) if mapped => {
+        let (detached, copied) = match prepared {
+            Some(copy) => (copy, Some(entry)),
+            None => {
                 inner.give_up(entry);
-                Detached { data, len, mapping: memory::mapping_len(capacity).unwrap_or(capacity) }
+                // SAFETY: buffers come from mappings, which are never at address 0.
+                let data = unsafe { NonNull::new_unchecked(entry.data) };
+                (Detached { data, len, mapping: memory::mapping_len(capacity).unwrap_or(capacity) }, None)
             }
-            _ => Detached::copy_of(entry.data, len).ok_or_else(|| no_memory(inner, len))?,
         };
         add(&pool.classes[class].counts.detached, 1);
         pool.count_returned(len);
         pool.wake_waiters();
-        Ok((detached, (!mapped).then_some(entry)))
+        (detached, copied)
     }
 
     /// Gives back the buffer that [`Detached::take`] copied from.

@@ -126,10 +126,7 @@ impl Inner {
     pub(crate) fn take_at_limit(&self, class: usize, size: usize) -> Result<Entry> {
         match self.retry_after_making_room(class, size)? {
             Some((entry, _)) => Ok(entry),
-            None => {
-                add(&self.counts.exhausted, 1);
-                Err(self.exhausted(size, None))
-            }
+            None => Err(self.exhausted(size, None)),
         }
     }
 

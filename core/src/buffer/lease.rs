@@ -12,7 +12,7 @@ use super::BufferPool;
 use super::depot::Entry;
 use super::detached::Detached;
 use super::held::Held;
-use super::inner::add;
+use super::inner::{Inner, add};
 use super::put;
 use super::raw::RawLease;
 use super::slot::Slot;
@@ -233,49 +233,45 @@ impl Lease {
     /// the buffer goes back to the pool.
     ///
     /// # Errors
-    /// `NO_MEMORY`: there is none for the copy; the lease is put. `OVERRUN` as for [`put`](Lease::put).
-    pub fn detach(self) -> Result<Detached> {
+    /// `NO_MEMORY`: there is none for the copy; the error holds the lease, still live. `OVERRUN` as for
+    /// [`put`](Lease::put).
+    pub fn detach(self) -> Result<Detached, PutError> {
         let dirty = self.dirty & !ARMED;
-        let mut this = ManuallyDrop::new(self);
-        let inner = put::pool_of(this.slot).keep_alive();
-        if !this.disarm() {
-            return Err(inner.overrun(this.entry(), this.len));
-        }
-        match Detached::take(&inner, this.entry(), this.len) {
-            Ok((detached, copied)) => {
-                Detached::take_back(&inner, copied, dirty);
-                Ok(detached)
-            }
-            Err(error) => {
-                // The lease ends, as said; a second error would hide the first.
-                let _ = this.give_back();
-                Err(error)
-            }
-        }
+        let inner = put::pool_of(self.slot).keep_alive();
+        let (detached, copied) = self.part(&inner).map_err(|(error, held)| {
+            drop(held);
+            error
+        })?;
+        Detached::take_back(&inner, copied, dirty);
+        Ok(detached)
     }
 
-    /// As [`detach`](Lease::detach), and keeps the buffer that was copied from everybody until the [`Held`] is
-    /// dropped.
+    /// As [`detach`](Lease::detach), and keeps a buffer that was copied, or discarded, from everybody until the
+    /// [`Held`] is dropped.
     ///
     /// # Errors
-    /// As [`detach`](Lease::detach), beside the memory of the lease that is over.
-    pub fn detach_held(self) -> Result<(Detached, Option<Held>), (Error, Option<Held>)> {
+    /// As [`detach`](Lease::detach); `OVERRUN` comes with the memory of the lease.
+    pub fn detach_held(self) -> Result<(Detached, Option<Held>), (PutError, Option<Held>)> {
+        let inner = put::pool_of(self.slot).keep_alive();
+        let len = self.len;
+        let (detached, copied) = self.part(&inner)?;
+        Ok((detached, copied.map(|entry| Held::new(entry, len))))
+    }
+
+    fn part(self, inner: &Inner) -> Result<(Detached, Option<Entry>), (PutError, Option<Held>)> {
+        let (entry, len) = (self.entry(), self.len);
+        let prepared = match Detached::prepare(inner, entry, len) {
+            Ok(prepared) => prepared,
+            Err(error) => return Err((PutError { error, lease: Some(self) }, None)),
+        };
         let mut this = ManuallyDrop::new(self);
-        let inner = put::pool_of(this.slot).keep_alive();
-        let (entry, len) = (this.entry(), this.len);
-        if !this.disarm() {
-            let (error, class) = inner.overrun_error(entry, len);
-            inner.count_put(class, len);
-            add(&inner.classes[class].counts.discarded, 1);
-            return Err((error, Some(Held::dead(entry))));
+        if this.disarm() {
+            return Ok(Detached::take(inner, entry, len, prepared));
         }
-        match Detached::take(&inner, entry, len) {
-            Ok((detached, copied)) => Ok((detached, copied.map(|entry| Held::new(entry, len)))),
-            Err(error) => {
-                let (held, _) = ManuallyDrop::into_inner(this).put_held(None);
-                Err((error, Some(held)))
-            }
-        }
+        let (error, class) = inner.overrun_error(entry, len);
+        inner.count_put(class, len);
+        add(&inner.classes[class].counts.discarded, 1);
+        Err((PutError { error, lease: None }, Some(Held::dead(entry))))
     }
 
     /// Turns the lease into an empty writer over the same buffer. What was written before is overwritten with
@@ -385,12 +381,12 @@ impl AsRef<[u8]> for Frozen {
     }
 }
 
-/// An explicit put that failed.
+/// A put or a detach that failed.
 #[derive(Debug)]
 pub struct PutError {
     /// What went wrong.
     pub error: Error,
-    /// The lease, still live, where the error left it so: `FOREIGN_LEASE`.
+    /// The lease, still live, where the error left it so: `FOREIGN_LEASE`, `NO_MEMORY`.
     pub lease: Option<Lease>,
 }
 

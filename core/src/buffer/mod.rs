@@ -350,8 +350,8 @@ impl BufferPool {
     /// # Errors
     /// `INVALID_ARGUMENT`: the default pool is never closed.
     pub fn close(&self) -> Result<()> {
-        if DEFAULT.get().is_some_and(|default| default.id() == self.id()) {
-            return Err(Error::invalid("the default pool serves the whole process and is never closed"));
+        if is_default(self.id()) {
+            return Err(default_stays());
         }
         self.inner.close();
         Ok(())
@@ -410,6 +410,15 @@ impl fmt::Debug for BufferPool {
 }
 
 static DEFAULT: OnceLock<BufferPool> = OnceLock::new();
+
+fn is_default(pool_id: u64) -> bool {
+    DEFAULT.get().is_some_and(|default| default.id() == pool_id)
+}
+
+#[cold]
+fn default_stays() -> Error {
+    Error::invalid("the default pool serves the whole process and is never closed")
+}
 
 /// Returns the process-wide pool, named `default`, with the default options. It is made at the first call and
 /// never closed.

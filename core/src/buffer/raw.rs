@@ -69,9 +69,12 @@ pub fn retain(pool: &BufferPool) -> u64 {
 /// Ends what [`retain`] began: closes the pool and ends its number. Live leases may still be put by it.
 ///
 /// # Errors
-/// `INVALID_HANDLE`: the number was never retained, or was released before.
+/// `INVALID_HANDLE`: the number was never retained, or was released before. `INVALID_ARGUMENT`: the default pool.
 pub fn release(pool_id: u64) -> Result<()> {
     let inner = find_pool(pool_id)?;
+    if super::is_default(pool_id) {
+        return Err(super::default_stays());
+    }
     let owned = inner.raw_owned.lock().take();
     match owned {
         Some(pool) => pool.close(),
@@ -174,7 +177,7 @@ fn put_elsewhere(
     // The lease keeps its pool registered, even one whose handle was freed.
     match registry::find(pool_id) {
         Some(inner) if std::ptr::eq(Arc::as_ptr(&inner), address) => put_checked(slot, lease_id, used),
-        Some(inner) => Err(foreign(&inner)),
+        Some(inner) => Err(foreign(&inner, address)),
         None => Err(no_pool(pool_id)),
     }
 }
@@ -207,7 +210,12 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>) -> Resul
     if inner.clear == ClearPolicy::OnPut && dirty > 0 {
         inner.wipe(entry, dirty);
     }
-    put::finish(inner, entry, len);
+    if slot.is_worn_out() {
+        // Never through a cache, which would hand it out once more.
+        inner.put_slow(entry, len);
+    } else {
+        put::finish(inner, entry, len);
+    }
     Ok(())
 }
 
@@ -240,12 +248,14 @@ pub(crate) fn not_a_lease(lease_id: u64) -> Error {
     )
 }
 
+/// Counts and words the put of a lease of the pool at `own` into `inner`.
 #[cold]
-pub(crate) fn foreign(inner: &Inner) -> Error {
+pub(crate) fn foreign(inner: &Inner, own: *const Inner) -> Error {
     add(&inner.counts.foreign_puts, 1);
+    let own = registry::find_at(own).map_or(String::new(), |own| format!(" of pool \"{}\"", own.name));
     Error::new(
         ErrorKind::ForeignLease,
-        format!("the lease is not of pool \"{}\"; it stays live, put it where it was got", inner.name),
+        format!("a lease{own} was put into pool \"{}\"; it stays live, put it where it was got", inner.name),
     )
 }
 
@@ -385,7 +395,7 @@ fn redeem(pool_id: u64, lease_id: u64) -> Result<(Arc<Inner>, Entry, usize)> {
     let slot = check(lease_id)?;
     let inner = registry::find(pool_id).ok_or_else(|| no_pool(pool_id))?;
     if !std::ptr::eq(Arc::as_ptr(&inner), slot.pool.load(Ordering::Relaxed)) {
-        return Err(foreign(&inner));
+        return Err(foreign(&inner, slot.pool.load(Ordering::Relaxed)));
     }
     let len = slot.len.load(Ordering::Relaxed);
     if slot.pins.load(Ordering::SeqCst) != 0 {
@@ -404,10 +414,16 @@ fn redeem(pool_id: u64, lease_id: u64) -> Result<(Arc<Inner>, Entry, usize)> {
 /// Takes a lease's buffer out of its pool for good; see [`Lease::detach`](crate::Lease::detach).
 ///
 /// # Errors
-/// `USE_AFTER_PUT`, `INVALID_HANDLE`, `FOREIGN_LEASE`, `BUSY`: nothing changes. `NO_MEMORY`: nothing changes but
-/// the handle, which is over; the lease is put. `OVERRUN` as for [`put`].
+/// `USE_AFTER_PUT`, `INVALID_HANDLE`, `FOREIGN_LEASE`, `BUSY`, `NO_MEMORY`: nothing changes. `OVERRUN` as for [`put`].
 pub fn detach(pool_id: u64, lease_id: u64) -> Result<Detached> {
-    into_lease(pool_id, lease_id)?.detach()
+    let (inner, entry, len) = redeem(pool_id, lease_id)?;
+    let prepared = Detached::prepare(&inner, entry, len).inspect_err(|_| entry.slot.restore_handle(lease_id))?;
+    if !disarm_canary(entry, len) {
+        return Err(inner.overrun(entry, len));
+    }
+    let (detached, copied) = Detached::take(&inner, entry, len, prepared);
+    Detached::take_back(&inner, copied, len);
+    Ok(detached)
 }
 
 /// Gives up a lease whose memory somebody else has taken: it leaves the books as `leaked` and `lost`, and the memory
@@ -425,7 +441,8 @@ pub fn lose(pool_id: u64, lease_id: u64) -> Result<()> {
 /// Turns a handle back into a lease that drops; the handle is over.
 ///
 /// # Errors
-/// As [`detach`] without `NO_MEMORY` and `OVERRUN`: the canary is checked at the lease's own put.
+/// `USE_AFTER_PUT`, `INVALID_HANDLE`, `FOREIGN_LEASE`, `BUSY`: nothing changes. The canary is checked at the lease's
+/// own put.
 pub fn into_lease(pool_id: u64, lease_id: u64) -> Result<Lease> {
     let (_inner, entry, len) = redeem(pool_id, lease_id)?;
     Ok(Lease::from_handle(entry, len))

@@ -175,7 +175,8 @@ impl Stock {
     /// `Never` or `OnGet`. Within the pool's limit; never waits.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`: there is no such class. `EXHAUSTED`, `NO_MEMORY`, `CLOSED`.
+    /// `INVALID_ARGUMENT`: there is no such class. `EXHAUSTED`, which the owner counts by
+    /// [`misuse`](BufferPool::misuse) when its own stock does not help either. `NO_MEMORY`, `CLOSED`.
     pub fn take(&self, class: usize) -> Result<StockBuffer> {
         let inner = self.pool.inner();
         if inner.is_closed() {
@@ -200,7 +201,7 @@ impl Stock {
             return Err(raw::not_present(slot, token));
         }
         if !std::ptr::eq(slot.pool.load(Ordering::Relaxed), Arc::as_ptr(inner)) {
-            return Err(raw::foreign(inner));
+            return Err(raw::foreign(inner, slot.pool.load(Ordering::Relaxed)));
         }
         if !slot.end_handle(token) {
             return Err(raw::not_present(slot, token));
@@ -282,8 +283,8 @@ impl Stock {
     /// Below 64 KiB the buffer is cleared whole and goes back to the pool at once: nothing may look at it any more.
     ///
     /// # Errors
-    /// As [`give`](Stock::give); `INVALID_ARGUMENT`: `len` is above the capacity; `NO_MEMORY`: nothing changes but
-    /// the token, which is over; the buffer goes back and the lease counts as leaked.
+    /// As [`give`](Stock::give); `INVALID_ARGUMENT`: `len` is above the capacity; `NO_MEMORY`: nothing
+    /// changes.
     pub fn detach(&self, token: u64, len: usize) -> Result<Detached> {
         let capacity = raw::check(token)?.capacity.load(Ordering::Relaxed);
         if len > capacity {
@@ -291,17 +292,10 @@ impl Stock {
         }
         let entry = self.redeem(token)?;
         let inner = self.pool.inner();
-        match Detached::take(inner, entry, len) {
-            Ok((detached, copied)) => {
-                Detached::take_back(inner, copied, capacity);
-                Ok(detached)
-            }
-            Err(error) => {
-                inner.scrub(entry, capacity);
-                inner.take_leaked(entry, len);
-                Err(error)
-            }
-        }
+        let prepared = Detached::prepare(inner, entry, len).inspect_err(|_| entry.slot.restore_handle(token))?;
+        let (detached, copied) = Detached::take(inner, entry, len, prepared);
+        Detached::take_back(inner, copied, capacity);
+        Ok(detached)
     }
 
     /// Takes back the buffer of a lease that was lost: counted as `leaked`, cleared whole, kept.
