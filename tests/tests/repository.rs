@@ -177,3 +177,30 @@ fn the_licence_holds_both_texts() {
         assert!(licence.contains(part), "LICENSE lacks {part:?}");
     }
 }
+
+#[test]
+fn every_link_between_the_documents_leads_somewhere() {
+    let mut links = 0;
+    for path in tracked().iter().filter(|path| path.ends_with(".md")) {
+        let content = text(path);
+        for (at, _) in content.match_indices("](") {
+            let target = content[at + 2..].split(')').next().unwrap_or_default();
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            if target.contains("://") {
+                continue;
+            }
+            links += 1;
+            let linked = match file {
+                "" => root().join(path),
+                file => root().join(path).parent().expect("a file is in a directory").join(file),
+            };
+            assert!(linked.exists(), "{path} links to {target}, which is not there");
+            if !anchor.is_empty() {
+                let content = fs::read_to_string(&linked).expect("a linked document is text");
+                assert!(anchors(&content).contains(anchor), "{path} links to {target}, a heading that is not there");
+            }
+        }
+    }
+    println!("{links} links");
+    assert!(links > 10);
+}
