@@ -227,8 +227,8 @@ impl Inner {
         let mut gets = 0;
         let mut idle = self.classes[class].depot.len() as u64 + counts.held.load(Ordering::Relaxed);
         for cache in member.caches() {
-            puts += cache.magazines[class].puts.load(Ordering::Relaxed);
-            idle += cache.magazines[class].idle() as u64;
+            puts += cache.puts(class);
+            idle += cache.idle(class) as u64;
         }
         let pooled = class < self.table.sizes().len();
         for block in member.blocks.iter().filter(|_| pooled) {
@@ -237,7 +237,7 @@ impl Inner {
         }
         // Gets are read last: each put that was counted has its get counted.
         for cache in member.caches() {
-            gets += cache.magazines[class].gets.load(Ordering::Relaxed);
+            gets += cache.gets(class);
         }
         for block in member.blocks.iter().filter(|_| pooled) {
             gets += block.gets(class);
@@ -316,7 +316,7 @@ impl Inner {
         stats.live_bytes += read(&self.counts.oversized_live_bytes);
         let mut requested = read(&self.counts.requested);
         for cache in member.caches() {
-            requested = requested.wrapping_add(read(&cache.requested));
+            requested = requested.wrapping_add(cache.requested());
         }
         for block in &member.blocks {
             requested = requested.wrapping_add(block.requested());

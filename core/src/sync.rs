@@ -93,16 +93,20 @@ impl<T> DerefMut for LockGuard<'_, T> {
     }
 }
 
-/// Whether the kernel runs a barrier on the other threads for us, so that a cache's owner needs none.
+/// Whether the kernel runs a barrier on the other threads for us. Where it does not, there are no caches.
 static EXPEDITED: AtomicBool = AtomicBool::new(false);
 
-/// Asks the kernel once for the right to [`heavy_barrier`]. Before that, and where it refuses, owners pay with an
-/// atomic exchange.
+/// Asks the kernel once for the right to [`heavy_barrier`].
 pub(crate) fn enable_asymmetric_barrier() {
     #[cfg(target_os = "linux")]
     if membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) {
         EXPEDITED.store(true, Ordering::SeqCst);
     }
+}
+
+/// Says whether [`heavy_barrier`] works.
+pub(crate) fn has_asymmetric_barrier() -> bool {
+    EXPEDITED.load(Ordering::Relaxed)
 }
 
 #[cfg(target_os = "linux")]
@@ -115,13 +119,9 @@ fn membarrier(command: libc::c_int) -> bool {
 /// anybody who runs [`heavy_barrier`] between a store of its own and a load of `flag`.
 #[inline(always)]
 pub(crate) fn light_store(flag: &AtomicU32, value: u32) {
-    if EXPEDITED.load(Ordering::Relaxed) {
-        flag.store(value, Ordering::Relaxed);
-        // The kernel's barrier orders the machine; this one orders the compiler.
-        compiler_fence(Ordering::SeqCst);
-    } else {
-        flag.swap(value, Ordering::SeqCst);
-    }
+    flag.store(value, Ordering::Relaxed);
+    // The kernel's barrier orders the machine; this one orders the compiler.
+    compiler_fence(Ordering::SeqCst);
 }
 
 /// The other half: every thread of the process has passed a full barrier when it returns.

@@ -295,6 +295,55 @@ fn a_lease_outlives_its_pool() {
 }
 
 #[test]
+fn a_pool_goes_with_its_last_lease_from_every_path() {
+    for len in [10, 100_000, 1 << 20, 40 << 20] {
+        let pools: Vec<_> = (0..6).map(|n| pool(&format!("last-{n}"))).collect();
+        let mut leases: Vec<_> = pools.iter().map(|pool| pool.get(len).expect("a lease")).collect();
+        drop(pools);
+        drop(leases.pop());
+        leases.pop().map(millpond::Lease::leak_reclaimed).expect("a lease");
+        drop(leases.pop().map(|lease| lease.freeze()));
+        drop(leases.pop().map(|lease| lease.put_held(None)));
+        drop(leases.pop().map(|lease| lease.detach().expect("memory")));
+        let end = leases[0].as_mut_ptr().wrapping_add(len);
+        // SAFETY: inside the buffer's tail.
+        unsafe { end.write(1) };
+        assert!(leases.pop().expect("a lease").put().is_err());
+    }
+}
+
+#[test]
+fn held_memory_is_retained_until_nobody_looks() {
+    let pool = pool("held");
+    let mut lease = pool.get(1000).expect("a lease");
+    let data = lease.as_mut_ptr();
+    let (held, result) = lease.put_held(None);
+    result.expect("intact");
+    let stats = rest(&pool);
+    assert_eq!((stats.puts, stats.in_use, stats.retained_buffers), (1, 0, 1));
+    assert_ne!(pool.get(1000).expect("a lease").as_ptr(), data.cast_const());
+    // SAFETY: held, so still there, and nobody else's.
+    unsafe { data.write(9) };
+    drop(held);
+    let lease = pool.get(1000).expect("a lease");
+    assert_eq!((lease.as_ptr(), lease[0]), (data.cast_const(), 0));
+    drop(lease);
+    let (held, result) = pool.get(100).expect("a lease").put_held(Some(101));
+    assert_eq!(result.expect_err("more than the length").kind(), ErrorKind::InvalidArgument);
+    drop(held);
+    let (held, _) = pool.get(20 << 20).expect("a lease").put_held(None);
+    assert_eq!(rest(&pool).retained_bytes, pool.stats().retained_buffers * 1024);
+    drop(held);
+    rest(&pool);
+    let mut lease = pool.get(100).expect("a lease");
+    lease.fill(1);
+    let (plain, held) = lease.detach_held().expect("memory");
+    assert!(held.is_some() && plain[0] == 1);
+    drop(held);
+    rest(&pool);
+}
+
+#[test]
 fn leaks_name_the_place_of_the_get() {
     let pool = pool("leaky");
     let here = line!() + 1;

@@ -29,9 +29,15 @@ pub(crate) struct Magazine {
     hot_data: AtomicPtr<u8>,
     len: AtomicU32,
     capacity: u32,
-    pub gets: AtomicU64,
-    pub puts: AtomicU64,
+    counts: Counts,
     entries: Box<[UnsafeCell<Option<Entry>>]>,
+}
+
+/// What one thread counts for one class: written by the owner only, with plain loads and stores.
+#[derive(Default)]
+pub(crate) struct Counts {
+    gets: AtomicU64,
+    puts: AtomicU64,
 }
 
 /// A thread's cache of one pool.
@@ -44,12 +50,14 @@ pub(crate) struct ThreadCache {
     gate: AtomicU32,
     busy: AtomicU32,
     pub pool_id: u64,
-    /// Bytes asked for in gets minus those of puts, modulo 2^64.
-    pub requested: AtomicU64,
-    /// Classes from here up have no magazine.
-    cached_classes: usize,
-    /// One for each class, the last for oversized leases.
+    /// One for each cached class, from the smallest.
     pub magazines: Box<[Magazine]>,
+    /// Bytes asked for in gets, modulo 2^64. Apart from those of puts: a pair would otherwise wait for itself.
+    requested: AtomicU64,
+    /// Bytes given back in puts, modulo 2^64.
+    returned: AtomicU64,
+    /// What the thread counts for the other classes, the last for oversized leases. Indexed by class too.
+    counts: Box<[Counts]>,
     /// The pool, valid while the cache is in the registry's list.
     pub inner: *const Inner,
     /// The stripe of the depots that this thread uses.
@@ -66,10 +74,10 @@ impl ThreadCache {
         let sizes = inner.table.sizes();
         let (cached_classes, share) = shares(sizes, budget);
         let mut magazines = Vec::new();
-        magazines.try_reserve_exact(sizes.len() + 1).ok()?;
-        for (class, size) in sizes.iter().chain([&usize::MAX]).enumerate() {
+        magazines.try_reserve_exact(cached_classes).ok()?;
+        for size in &sizes[..cached_classes] {
             // One of the share is the hot entry.
-            let capacity = if class < cached_classes { (share / size - 1).min(MAGAZINE_MAX) } else { 0 };
+            let capacity = (share / size - 1).min(MAGAZINE_MAX);
             let mut entries = Vec::new();
             entries.try_reserve_exact(capacity).ok()?;
             entries.resize_with(capacity, || UnsafeCell::new(None));
@@ -78,11 +86,13 @@ impl ThreadCache {
                 hot_data: AtomicPtr::new(std::ptr::null_mut()),
                 len: AtomicU32::new(0),
                 capacity: capacity as u32,
-                gets: AtomicU64::new(0),
-                puts: AtomicU64::new(0),
+                counts: Counts::default(),
                 entries: entries.into_boxed_slice(),
             });
         }
+        let mut counts = Vec::new();
+        counts.try_reserve_exact(sizes.len() + 1).ok()?;
+        counts.resize_with(sizes.len() + 1, Counts::default);
         // `Box::try_new` is not stable; the layout is small and fixed.
         let layout = std::alloc::Layout::new::<ThreadCache>();
         // SAFETY: the layout has a size above zero.
@@ -94,9 +104,10 @@ impl ThreadCache {
             gate: AtomicU32::new(0),
             busy: AtomicU32::new(0),
             pool_id: inner.id,
-            requested: AtomicU64::new(0),
-            cached_classes,
             magazines: magazines.into_boxed_slice(),
+            requested: AtomicU64::new(0),
+            returned: AtomicU64::new(0),
+            counts: counts.into_boxed_slice(),
             inner,
             home,
             seen: Cell::new(0),
@@ -146,42 +157,73 @@ impl ThreadCache {
 
     #[inline(always)]
     pub(crate) fn is_cached(&self, class: usize) -> bool {
-        class < self.cached_classes
+        class < self.magazines.len()
     }
 
     /// Takes an idle buffer and counts the get. Only between `enter` and `leave`.
     #[inline(always)]
     pub(crate) fn pop(&self, class: usize, len: usize) -> Option<Entry> {
-        if !self.is_cached(class) {
-            return None;
-        }
-        let magazine = &self.magazines[class];
+        let magazine = self.magazines.get(class)?;
         let entry = magazine.pop()?;
-        magazine.count_get();
-        self.count_requested(len as u64);
+        increase(&magazine.counts.gets, 1);
+        increase(&self.requested, len as u64);
         Some(entry)
     }
 
     /// Keeps an idle buffer and counts the put; `false` when there is no room. Only between `enter` and `leave`.
     #[inline(always)]
     pub(crate) fn push(&self, class: usize, entry: Entry, len: usize) -> bool {
-        if !self.is_cached(class) {
+        let Some(magazine) = self.magazines.get(class) else {
             return false;
-        }
-        let magazine = &self.magazines[class];
+        };
         if !magazine.push(entry) {
             return false;
         }
-        magazine.count_put();
-        self.count_requested((len as u64).wrapping_neg());
+        increase(&magazine.counts.puts, 1);
+        increase(&self.returned, len as u64);
         true
     }
 
-    #[inline(always)]
-    pub(crate) fn count_requested(&self, change: u64) {
-        let sum = self.requested.load(Ordering::Relaxed).wrapping_add(change);
-        self.requested.store(sum, Ordering::Relaxed);
+    /// Counts a get that no magazine served. Only between `enter` and `leave`.
+    pub(crate) fn count_get(&self, class: usize, len: usize) {
+        increase(&self.counts[class].gets, 1);
+        increase(&self.requested, len as u64);
     }
+
+    /// Counts a put that no magazine took. Only between `enter` and `leave`.
+    pub(crate) fn count_put(&self, class: usize, len: usize) {
+        increase(&self.counts[class].puts, 1);
+        increase(&self.returned, len as u64);
+    }
+
+    pub(crate) fn gets(&self, class: usize) -> u64 {
+        self.sum(class, |counts| &counts.gets)
+    }
+
+    pub(crate) fn puts(&self, class: usize) -> u64 {
+        self.sum(class, |counts| &counts.puts)
+    }
+
+    fn sum(&self, class: usize, which: impl Fn(&Counts) -> &AtomicU64) -> u64 {
+        let direct = which(&self.counts[class]).load(Ordering::Relaxed);
+        direct + self.magazines.get(class).map_or(0, |magazine| which(&magazine.counts).load(Ordering::Relaxed))
+    }
+
+    /// Returns the idle buffers of a class: exact while the owner rests.
+    pub(crate) fn idle(&self, class: usize) -> usize {
+        self.magazines.get(class).map_or(0, Magazine::idle)
+    }
+
+    /// Returns the bytes asked for in gets minus those of puts, modulo 2^64.
+    pub(crate) fn requested(&self) -> u64 {
+        self.requested.load(Ordering::Relaxed).wrapping_sub(self.returned.load(Ordering::Relaxed))
+    }
+}
+
+/// Adds to a counter that only the calling thread writes.
+#[inline(always)]
+fn increase(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
 
 /// Says how many classes, from the smallest, are cached with `budget` bytes, and how many bytes each may hold: the
@@ -260,18 +302,6 @@ impl Magazine {
     pub(crate) fn idle(&self) -> usize {
         self.len.load(Ordering::Relaxed) as usize + usize::from(!self.hot_slot.load(Ordering::Relaxed).is_null())
     }
-
-    #[inline(always)]
-    pub(crate) fn count_get(&self) {
-        let gets = self.gets.load(Ordering::Relaxed) + 1;
-        self.gets.store(gets, Ordering::Relaxed);
-    }
-
-    #[inline(always)]
-    pub(crate) fn count_put(&self) {
-        let puts = self.puts.load(Ordering::Relaxed) + 1;
-        self.puts.store(puts, Ordering::Relaxed);
-    }
 }
 
 /// Pools numbered below this are found with one load.
@@ -333,15 +363,19 @@ pub(crate) fn number_of(pool_id: u64) -> usize {
 /// Finds the calling thread's cache of a pool; any number is allowed.
 #[inline(always)]
 pub(crate) fn find(pool_id: u64) -> Option<&'static ThreadCache> {
-    let number = number_of(pool_id);
+    find_numbered(number_of(pool_id)).filter(|cache| cache.pool_id == pool_id)
+}
+
+/// Finds the calling thread's cache at a pool's number; it may be an earlier pool's.
+#[inline(always)]
+pub(crate) fn find_numbered(number: usize) -> Option<&'static ThreadCache> {
     let cache = TABLE.with(|table| match table.inline.get(number) {
         Some(cell) => cell.get(),
         None => find_more(table, number),
     });
     // SAFETY: null or a cache that this thread's table owns. The reference is used before the thread calls
     // anything that could replace it, `remember` or its own end; callers do not keep it.
-    let cache = unsafe { cache.as_ref() }?;
-    (cache.pool_id == pool_id).then_some(cache)
+    unsafe { cache.as_ref() }
 }
 
 #[cold]

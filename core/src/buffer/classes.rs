@@ -6,7 +6,7 @@ use crate::options::Classes;
 /// The largest class a pool may have, in bytes.
 pub(crate) const CLASS_MAX: usize = 1 << 30;
 const CLASS_MIN: usize = 64;
-const CLASS_COUNT_MAX: usize = 128;
+const CLASS_COUNT_MAX: usize = 120;
 const DEFAULT: [usize; 9] = [512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
 
 /// Four buckets per doubling over all 64-bit lengths.
@@ -16,12 +16,14 @@ const BUCKETS: usize = 4 * 64;
 ///
 /// A length falls into one of four buckets per doubling, by its highest bit and the two bits below. The bucket
 /// names the first class that can hold anything in it; at most the classes that end inside the bucket are skipped.
+/// Both tables are as long as their index has values, so that looking up checks no bounds.
 ///
 /// *Thread-safe*: constant after it was made.
 pub(crate) struct ClassTable {
-    first: Box<[u8; BUCKETS]>,
-    /// The capacities, then one entry no length exceeds, so that the search needs no end check.
-    ends: Box<[usize]>,
+    first: [u8; BUCKETS],
+    /// The capacities, then entries no length exceeds, so that the search needs no end check.
+    ends: [usize; 256],
+    count: usize,
 }
 
 impl ClassTable {
@@ -32,31 +34,31 @@ impl ClassTable {
             Classes::List(sizes) => sizes.clone(),
         };
         check(&sizes)?;
-        let mut ends = sizes;
-        ends.push(usize::MAX);
-        let mut first = Box::new([0_u8; BUCKETS]);
+        let mut ends = [usize::MAX; 256];
+        ends[..sizes.len()].copy_from_slice(&sizes);
+        let mut first = [0_u8; BUCKETS];
         for (number, class) in first.iter_mut().enumerate() {
             let lowest = lowest_of(number);
-            // `check` admits 128 classes, so the number fits a byte.
-            *class = ends.iter().position(|end| *end >= lowest).unwrap_or(ends.len() - 1) as u8;
+            // `check` admits 120 classes, so the number fits a byte.
+            *class = sizes.iter().position(|end| *end >= lowest).unwrap_or(sizes.len()) as u8;
         }
-        Ok(ClassTable { first, ends: ends.into_boxed_slice() })
+        Ok(ClassTable { first, ends, count: sizes.len() })
     }
 
     /// Returns the class for `len`, or the number of classes when the length is above all of them.
     #[inline(always)]
     pub(crate) fn index(&self, len: usize) -> usize {
-        let mut class = usize::from(self.first[bucket(len)]);
-        while self.ends[class] < len {
-            class += 1;
+        let mut class = self.first[bucket(len)];
+        while self.ends[usize::from(class)] < len {
+            class = class.wrapping_add(1);
         }
-        class
+        usize::from(class)
     }
 
     /// Returns the capacities, ascending.
     #[inline]
     pub(crate) fn sizes(&self) -> &[usize] {
-        &self.ends[..self.ends.len() - 1]
+        &self.ends[..self.count]
     }
 
     pub(crate) fn smallest(&self) -> usize {
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn impossible_lists_are_refused() {
-        let many: Vec<usize> = (1..=129).map(|n| n * 64).collect();
+        let many: Vec<usize> = (1..=121).map(|n| n * 64).collect();
         for list in [vec![], vec![0], vec![65], vec![32], vec![2 << 30], vec![128, 64], vec![64, 64], many] {
             assert!(ClassTable::new(&Classes::List(list.clone())).is_err(), "{list:?}");
         }

@@ -69,9 +69,7 @@ impl Detached {
             let class = inner.class_of_capacity(entry.slot.capacity.load(Ordering::Relaxed));
             entry.slot.taken.store(0, Ordering::Relaxed);
             inner.scrub(entry, dirty);
-            if !inner.take_back(class, entry) {
-                add(&inner.classes[class].counts.discarded, 1);
-            }
+            inner.take_back(class, entry);
         }
     }
 

@@ -31,7 +31,6 @@ impl Inner {
     #[cold]
     #[inline(never)]
     pub(crate) fn get_slow(&self, len: usize, patience: Patience) -> Result<Entry> {
-        clock::tick();
         if self.is_closed() {
             return Err(self.closed_error());
         }
@@ -87,6 +86,7 @@ impl Inner {
         let magazine = &cache.magazines[class];
         let mut found = magazine.pop();
         if found.is_none() {
+            clock::tick();
             let mut unplaced = None;
             self.take_idle(class, cache.home, magazine.batch().max(1), |entry| {
                 if found.is_none() {

@@ -1,5 +1,6 @@
 //! Keeps the memory of a lease that was put until nobody can look at it any more.
 
+use std::fmt;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering;
 
@@ -47,6 +48,12 @@ impl Held {
     }
 }
 
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("pool", &put::pool_of(self.entry.slot).name).finish()
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         let inner = put::pool_of(self.entry.slot).keep_alive();
@@ -57,15 +64,13 @@ impl Drop for Held {
         let class = inner.class_of_capacity(self.entry.slot.capacity.load(Ordering::Relaxed));
         inner.scrub(self.entry, self.dirty);
         add(&inner.classes[class].counts.held, 1_u64.wrapping_neg());
-        if !inner.take_back(class, self.entry) {
-            add(&inner.classes[class].counts.discarded, 1);
-        }
+        inner.take_back(class, self.entry);
     }
 }
 
 impl Lease {
-    /// Puts the lease, and keeps the memory from everybody until the returned value is dropped. The whole length is
-    /// cleared then: something may write meanwhile. `used` is only checked.
+    /// Puts the lease, and keeps the memory from everybody until the returned value is dropped. Then the first `used`
+    /// bytes are cleared, by the caller's word that nothing else was or will be written; `None` for the whole length.
     ///
     /// # Errors
     /// Beside the held memory: `OVERRUN`, `INVALID_ARGUMENT` as for [`put_used`](Lease::put_used); the lease is over.
@@ -85,7 +90,7 @@ impl Lease {
             add(&inner.classes[class].counts.discarded, 1);
             Held::dead(entry)
         } else {
-            Held::new(entry, len)
+            Held::new(entry, used.map_or(len, |used| used.min(len)))
         };
         let result = match used {
             Some(used) if used > len => Err(crate::Error::invalid(format!(

@@ -1,5 +1,6 @@
 //! Gives idle memory back: at once, by and by, or at the end.
 
+use super::cache::ThreadCache;
 use super::depot::Doomed;
 use super::inner::{Inner, add};
 use super::registry;
@@ -34,30 +35,21 @@ impl Inner {
             let mut registry = registry::lock();
             if let Some(member) = registry.member(self.id) {
                 // A thread that neither got nor put since the last look does not need its stock.
-                let mut resting = 0;
-                let is_resting = |cache: &super::cache::ThreadCache| {
-                    let busy = cache
-                        .magazines
-                        .iter()
-                        .map(|magazine| {
-                            let gets = magazine.gets.load(std::sync::atomic::Ordering::Relaxed);
-                            gets + magazine.puts.load(std::sync::atomic::Ordering::Relaxed)
-                        })
-                        .sum::<u64>();
-                    cache.seen.replace(busy) == busy && cache.magazines.iter().any(|magazine| magazine.idle() > 0)
-                };
-                let mut chosen = Vec::new();
+                let classes = 0..self.classes.len();
+                let mut resting = Vec::new();
                 for cache in member.caches() {
-                    if is_resting(cache) && chosen.try_reserve(1).is_ok() {
-                        chosen.push(std::ptr::from_ref(cache));
-                        resting += 1;
+                    let busy: u64 = classes.clone().map(|class| cache.gets(class) + cache.puts(class)).sum();
+                    let rests = cache.seen.replace(busy) == busy;
+                    if rests
+                        && cache.magazines.iter().any(|magazine| magazine.idle() > 0)
+                        && resting.try_reserve(1).is_ok()
+                    {
+                        resting.push(std::ptr::from_ref(cache));
                     }
                 }
-                if resting > 0 {
-                    member.revoke(
-                        |cache| chosen.contains(&std::ptr::from_ref(cache)),
-                        |cache| self.flush(cache, &mut doomed),
-                    );
+                if !resting.is_empty() {
+                    let chosen = |cache: &ThreadCache| resting.contains(&std::ptr::from_ref(cache));
+                    member.revoke(chosen, |cache| self.flush(cache, &mut doomed));
                 }
             }
         }

@@ -16,7 +16,7 @@ use super::slot::{self, MAPPED, OVERSIZED, SINGLE, UNTOUCHED};
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ClearPolicy, LimitPolicy, Options};
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Lock};
+use crate::sync::{self, AtomicU32, AtomicU64, AtomicUsize, Lock};
 
 /// Classes below this are cut from slabs; from here up each buffer has a mapping of its own.
 const MAPPED_FROM: usize = 64 << 10;
@@ -175,7 +175,7 @@ impl Inner {
         if let Some(cache) = cache::find(self.id) {
             return Some(cache);
         }
-        if self.thread_cache_bytes == 0 || !cache::may_remember() || !cache::make_room(self.id) {
+        if !sync::has_asymmetric_barrier() || !cache::may_remember() || !cache::make_room(self.id) {
             return None;
         }
         let home = self.next_home.fetch_add(1, Ordering::Relaxed);
@@ -236,8 +236,7 @@ impl Inner {
         if let Some(cache) = cache::find(self.id)
             && cache.enter()
         {
-            cache.magazines[class].count_get();
-            cache.count_requested(len as u64);
+            cache.count_get(class, len);
             cache.leave();
         } else {
             add(&self.classes[class].counts.gets, 1);
@@ -250,8 +249,7 @@ impl Inner {
         if let Some(cache) = cache::find(self.id)
             && cache.enter()
         {
-            cache.magazines[class].count_put();
-            cache.count_requested((len as u64).wrapping_neg());
+            cache.count_put(class, len);
             cache.leave();
         } else {
             add(&self.classes[class].counts.puts, 1);
@@ -479,8 +477,7 @@ impl Inner {
 
     /// Empties a cache that is the caller's into the depots.
     pub(crate) fn flush(&self, cache: &ThreadCache, doomed: &mut Doomed) {
-        for class in 0..self.table.sizes().len() {
-            let magazine = &cache.magazines[class];
+        for (class, magazine) in cache.magazines.iter().enumerate() {
             while let Some(entry) = magazine.pop() {
                 self.give_idle(class, cache.home, &[entry], doomed);
             }
@@ -491,11 +488,11 @@ impl Inner {
     pub(crate) fn absorb(&self, cache: &ThreadCache, doomed: &mut Doomed) {
         self.reserved_bytes.fetch_sub(cache.budget, Ordering::Relaxed);
         self.flush(cache, doomed);
-        for (magazine, class) in cache.magazines.iter().zip(&self.classes) {
-            add(&class.counts.gets, magazine.gets.load(Ordering::Relaxed));
-            add(&class.counts.puts, magazine.puts.load(Ordering::Relaxed));
+        for (class, kept) in self.classes.iter().enumerate() {
+            add(&kept.counts.gets, cache.gets(class));
+            add(&kept.counts.puts, cache.puts(class));
         }
-        add(&self.counts.requested, cache.requested.load(Ordering::Relaxed));
+        add(&self.counts.requested, cache.requested());
     }
 
     /// Clears what a lease left behind, the first `dirty` bytes.

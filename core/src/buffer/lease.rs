@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::BufferPool;
+use super::cache;
 use super::depot::Entry;
 use super::detached::Detached;
 use super::held::Held;
@@ -20,8 +21,69 @@ use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::site::Site;
 
-/// The bit of [`Lease::dirty`] that says that a canary stands behind the length.
-const ARMED: usize = 1 << (usize::BITS - 1);
+/// What a lease knows of itself beside its memory, in one word:
+///
+/// ```text
+/// 63             48 47       41 40    39                     0
+/// +----------------+-----------+-----+-----------------------+
+/// | pool's number  | class     |armed| dirty bytes           |
+/// +----------------+-----------+-----+-----------------------+
+/// ```
+/// The number and the class lead a put to its magazine without a load from the slot: that load would make each put
+/// wait for the get before it. *Armed* says that a canary stands behind the length. As many bytes from the start as
+/// *dirty* says may have been written; all ones stand for the whole length.
+#[derive(Copy, Clone)]
+struct State(u64);
+
+const DIRTY_ALL: u64 = (1 << 40) - 1;
+const ARMED: u64 = 1 << 40;
+const STATE_CLASS: u32 = 41;
+const STATE_NUMBER: u32 = 48;
+
+impl State {
+    #[inline(always)]
+    fn clean(number: usize, class: usize) -> State {
+        State(((number as u64) << STATE_NUMBER) | ((class as u64 & 0x7f) << STATE_CLASS))
+    }
+
+    #[inline(always)]
+    fn number(self) -> usize {
+        (self.0 >> STATE_NUMBER) as usize
+    }
+
+    #[inline(always)]
+    fn class(self) -> usize {
+        (self.0 >> STATE_CLASS) as usize & 0x7f
+    }
+
+    #[inline(always)]
+    fn is_clean(self) -> bool {
+        self.0 & (DIRTY_ALL | ARMED) == 0
+    }
+
+    #[inline(always)]
+    fn is_armed(self) -> bool {
+        self.0 & ARMED != 0
+    }
+
+    #[inline(always)]
+    fn dirty(self, len: usize) -> usize {
+        match self.0 & DIRTY_ALL {
+            DIRTY_ALL => len,
+            dirty => dirty as usize,
+        }
+    }
+
+    #[inline(always)]
+    fn set_dirty(&mut self, dirty: usize) {
+        self.0 = (self.0 & !DIRTY_ALL) | (dirty as u64).min(DIRTY_ALL);
+    }
+
+    #[inline(always)]
+    fn set_armed(&mut self, armed: bool) {
+        self.0 = if armed { self.0 | ARMED } else { self.0 & !ARMED };
+    }
+}
 
 /// The right to use one buffer, from get to put. A slice of bytes that goes back to its pool when it is dropped.
 ///
@@ -45,8 +107,7 @@ pub struct Lease {
     data: NonNull<u8>,
     len: usize,
     slot: &'static Slot,
-    /// How many bytes from the start may have been written, and [`ARMED`].
-    dirty: usize,
+    state: State,
 }
 
 const _: () = assert!(size_of::<Lease>() == 32 && size_of::<Option<Lease>>() == 32);
@@ -60,25 +121,29 @@ unsafe impl Sync for Lease {}
 impl Lease {
     /// Makes the lease of a buffer that was just taken from a pool.
     #[inline(always)]
-    pub(crate) fn issue(entry: Entry, len: usize, site: Site) -> Lease {
+    pub(crate) fn issue(entry: Entry, len: usize, pool_id: u64, class: usize, site: Site) -> Lease {
         super::get::record(entry, len, site);
         Lease {
             // SAFETY: buffers come from mappings, which are never at address 0.
             data: unsafe { NonNull::new_unchecked(entry.data) },
             len,
             slot: entry.slot,
-            dirty: 0,
+            state: State::clean(cache::number_of(pool_id), class),
         }
     }
 
     /// Makes a lease of a buffer whose handle just ended; the canary behind its length stands.
     pub(crate) fn from_handle(entry: Entry, len: usize) -> Lease {
+        let number = cache::number_of(put::pool_of(entry.slot).id);
+        let mut state = State::clean(number, usize::from(entry.slot.class()));
+        state.set_dirty(len);
+        state.set_armed(true);
         Lease {
             // SAFETY: buffers come from mappings, which are never at address 0.
             data: unsafe { NonNull::new_unchecked(entry.data) },
             len,
             slot: entry.slot,
-            dirty: len | ARMED,
+            state,
         }
     }
 
@@ -122,10 +187,11 @@ impl Lease {
     /// behind the length, and the put reports `OVERRUN` when it was overwritten.
     #[inline]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        if self.dirty & ARMED == 0 {
+        if !self.state.is_armed() {
             put::arm_canary(self.entry(), self.len);
         }
-        self.dirty = self.len | ARMED;
+        self.state.set_armed(true);
+        self.state.set_dirty(self.len);
         self.data.as_ptr()
     }
 
@@ -176,7 +242,7 @@ impl Lease {
             return Err(Error::invalid(message));
         }
         let mut this = ManuallyDrop::new(self);
-        this.dirty = used | (this.dirty & ARMED);
+        this.state.set_dirty(used);
         this.give_back()
     }
 
@@ -188,35 +254,30 @@ impl Lease {
     #[inline]
     pub fn set_written(&mut self, written: usize) {
         assert!(written <= self.len, "written {written} of {}", self.len);
-        self.dirty = (self.dirty & !ARMED).max(written) | (self.dirty & ARMED);
+        self.state.set_dirty(self.dirty().max(written));
     }
 
     /// Takes the canary away if one stands; `false` when it was damaged.
     pub(crate) fn disarm(&mut self) -> bool {
-        let armed = self.dirty & ARMED != 0;
-        self.dirty &= !ARMED;
+        let armed = self.state.is_armed();
+        self.state.set_armed(false);
         !armed || put::disarm_canary(self.entry(), self.len)
+    }
+
+    /// Returns how many bytes from the start may have been written.
+    pub(crate) fn dirty(&self) -> usize {
+        self.state.dirty(self.len)
     }
 
     #[inline(always)]
     fn give_back(&mut self) -> Result<()> {
-        let inner = put::pool_of(self.slot);
-        if self.dirty != 0 {
-            return self.give_back_dirty();
+        // By value, so that a lease that lives in registers stays there.
+        let (entry, len, state) = (self.entry(), self.len, self.state);
+        if state.is_clean() {
+            put::finish(entry, len, state.number(), state.class());
+            return Ok(());
         }
-        put::finish(inner, self.entry(), self.len);
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn give_back_dirty(&mut self) -> Result<()> {
-        let inner = put::pool_of(self.slot);
-        if self.dirty & ARMED != 0 && !put::disarm_canary(self.entry(), self.len) {
-            return Err(inner.overrun(self.entry(), self.len));
-        }
-        inner.scrub(self.entry(), self.dirty & !ARMED);
-        put::finish(inner, self.entry(), self.len);
-        Ok(())
+        give_back_dirty(entry, len, state)
     }
 
     /// Turns the lease into shared read-only bytes. The buffer goes back by itself when the last clone is dropped,
@@ -236,7 +297,7 @@ impl Lease {
     /// `NO_MEMORY`: there is none for the copy; the error holds the lease, still live. `OVERRUN` as for
     /// [`put`](Lease::put).
     pub fn detach(self) -> Result<Detached, PutError> {
-        let dirty = self.dirty & !ARMED;
+        let dirty = self.dirty();
         let inner = put::pool_of(self.slot).keep_alive();
         let (detached, copied) = self.part(&inner).map_err(|(error, held)| {
             drop(held);
@@ -277,9 +338,8 @@ impl Lease {
     /// Turns the lease into an empty writer over the same buffer. What was written before is overwritten with
     /// zeroes first.
     pub fn into_writer(mut self) -> Writer {
-        let written = self.dirty & !ARMED;
-        put::pool_of(self.slot).wipe(self.entry(), written);
-        self.dirty &= ARMED;
+        put::pool_of(self.slot).wipe(self.entry(), self.dirty());
+        self.state.set_dirty(0);
         Writer::over(self)
     }
 
@@ -288,13 +348,12 @@ impl Lease {
     pub fn leak_reclaimed(self) {
         let mut this = ManuallyDrop::new(self);
         let inner = put::pool_of(this.slot);
-        if this.dirty & ARMED != 0 && !put::disarm_canary(this.entry(), this.len) {
+        if this.disarm() {
+            inner.scrub(this.entry(), this.dirty());
+            inner.take_leaked(this.entry(), this.len);
+        } else {
             drop(inner.overrun(this.entry(), this.len));
-            return;
         }
-        inner.scrub(this.entry(), this.dirty & !ARMED);
-        this.dirty = 0;
-        inner.take_leaked(this.entry(), this.len);
     }
 
     /// Turns the lease into a handle, which any caller of [`raw`](crate::raw) may put; see there.
@@ -310,13 +369,15 @@ impl Lease {
 
     /// Makes the length shorter; for a writer that knows how far it came.
     pub(crate) fn truncate(&mut self, len: usize) {
-        if self.dirty & ARMED != 0 {
+        if self.state.is_armed() {
             // The canary stands at the old length, and would be found damaged at the new one.
             if !put::disarm_canary(self.entry(), self.len) {
                 return;
             }
-            self.dirty = self.len;
+            self.state.set_armed(false);
         }
+        // What was written beyond the new length stays to be cleared, and in sight of nobody.
+        self.state.set_dirty(self.dirty());
         let inner = put::pool_of(self.slot);
         inner.count_returned(self.len - len);
         self.len = len;
@@ -324,8 +385,19 @@ impl Lease {
     }
 }
 
+#[inline(never)]
+fn give_back_dirty(entry: Entry, len: usize, state: State) -> Result<()> {
+    let inner = put::pool_of(entry.slot);
+    if state.is_armed() && !put::disarm_canary(entry, len) {
+        return Err(inner.overrun(entry, len));
+    }
+    inner.scrub(entry, state.dirty(len));
+    put::finish(entry, len, state.number(), state.class());
+    Ok(())
+}
+
 impl Drop for Lease {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // An overrun is counted in the statistics; a drop has nobody to tell.
         let _ = self.give_back();
@@ -344,7 +416,7 @@ impl Deref for Lease {
 impl DerefMut for Lease {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.dirty = self.len | (self.dirty & ARMED);
+        self.state.set_dirty(self.len);
         // SAFETY: as in `deref`; `&mut self` makes the access exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }
     }

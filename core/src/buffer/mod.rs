@@ -217,22 +217,38 @@ impl BufferPool {
     /// # Errors
     /// `INVALID_ARGUMENT`: no buffer can have this length. `EXHAUSTED`: the limit is reached and the policy says
     /// so. `NO_MEMORY`: the system gives none. `CLOSED`. The pool is as before the call.
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     pub fn get(&self, len: usize) -> Result<Lease> {
         let site = Site::rust(Location::caller());
-        if self.inner.clear != ClearPolicy::OnGet
-            && let Some(entry) = self.inner.pop(len)
-        {
-            return Ok(Lease::issue(entry, len, site));
+        match self.get_idle(len, site) {
+            Some(lease) => Ok(lease),
+            None => self.get_with(len, Patience::Policy, site),
         }
-        self.get_with(len, Patience::Policy, site)
+    }
+
+    /// Takes a lease of an idle buffer from the calling thread's cache: the fast half of [`get`](BufferPool::get),
+    /// for bindings. `None` says nothing but that `get` must be asked; nothing was counted.
+    #[inline(always)]
+    pub fn get_idle(&self, len: usize, site: Site) -> Option<Lease> {
+        if self.inner.clear == ClearPolicy::OnGet {
+            return None;
+        }
+        let class = self.inner.table.index(len);
+        let cache = cache::find(self.inner.id)?;
+        if !cache.enter() {
+            return None;
+        }
+        let entry = cache.pop(class, len);
+        cache.leave();
+        Some(Lease::issue(entry?, len, self.inner.id, class, site))
     }
 
     #[inline(never)]
     fn get_with(&self, len: usize, patience: Patience, site: Site) -> Result<Lease> {
         let entry = self.inner.get_slow(len, patience)?;
-        Ok(Lease::issue(entry, len, site))
+        // A buffer for one lease alone has a class beyond all magazines.
+        Ok(Lease::issue(entry, len, self.inner.id, usize::from(entry.slot.class()), site))
     }
 
     /// Takes a lease without waiting and within the limit, whatever the pool's policy.
@@ -370,21 +386,6 @@ impl BufferPool {
     /// Lists the live leases, oldest first.
     pub fn leaks(&self) -> Vec<LeakRecord> {
         crate::leaks::list(&self.inner)
-    }
-}
-
-impl Inner {
-    /// Takes a buffer from the calling thread's cache.
-    #[inline(always)]
-    pub(crate) fn pop(&self, len: usize) -> Option<depot::Entry> {
-        let class = self.table.index(len);
-        let cache = cache::find(self.id)?;
-        if !cache.enter() {
-            return None;
-        }
-        let entry = cache.pop(class, len);
-        cache.leave();
-        entry
     }
 }
 

@@ -48,12 +48,12 @@ pub(crate) fn pool_of(slot: &Slot) -> &Inner {
     unsafe { &*slot.pool.load(Ordering::Relaxed) }
 }
 
-/// Gives a clean buffer back.
+/// Gives a clean buffer of the pool with this number back.
 #[inline(always)]
-pub(crate) fn finish(inner: &Inner, entry: Entry, len: usize) {
+pub(crate) fn finish(entry: Entry, len: usize, number: usize, class: usize) {
     entry.slot.taken.store(0, Ordering::Relaxed);
-    let class = usize::from(entry.slot.class());
-    if let Some(cache) = cache::find(inner.id)
+    if let Some(cache) = cache::find_numbered(number)
+        && std::ptr::eq(cache.inner, entry.slot.pool.load(Ordering::Relaxed))
         && cache.enter()
     {
         let kept = cache.push(class, entry, len);
@@ -62,61 +62,68 @@ pub(crate) fn finish(inner: &Inner, entry: Entry, len: usize) {
             return;
         }
     }
-    inner.put_slow(entry, len);
+    finish_slow(entry, len);
+}
+
+#[cold]
+#[inline(never)]
+fn finish_slow(entry: Entry, len: usize) {
+    pool_of(entry.slot).put_slow(entry, len);
 }
 
 impl Inner {
-    /// Takes back what no magazine could.
+    /// Takes back what no magazine could. The pool may be gone afterwards, with its last buffer.
     #[cold]
     #[inline(never)]
     pub(crate) fn put_slow(&self, entry: Entry, len: usize) {
         let class = self.class_of_capacity(entry.slot.capacity.load(Ordering::Relaxed));
         self.count_put(class, len);
-        if !self.take_back(class, entry) {
-            add(&self.classes[class].counts.discarded, 1);
-        }
+        self.take_back(class, entry);
     }
 
-    /// Keeps or destroys a buffer that is clean and counted; `false` when it was destroyed.
-    pub(crate) fn take_back(&self, class: usize, entry: Entry) -> bool {
+    /// Keeps or destroys a buffer that is clean and whose lease is counted; what is destroyed counts as discarded.
+    /// The pool may be gone afterwards, with its last buffer.
+    pub(crate) fn take_back(&self, class: usize, entry: Entry) {
         // The buffer's own reference may be the last one, and goes with it.
         let pool = self.keep_alive();
         let mut doomed = Doomed::default();
-        let mut kept = true;
         if self.is_single(entry) || self.is_closed() || entry.slot.is_worn_out() {
             doomed.push(entry);
-            kept = false;
         } else {
-            clock::tick();
-            let cache = self.own_cache().filter(|cache| cache.is_cached(class) && cache.enter());
-            if let Some(cache) = cache {
-                let magazine = &cache.magazines[class];
-                let mut batch = [entry; BATCH_MAX];
-                let mut count = 0;
-                if !magazine.push(entry) {
-                    let most = magazine.batch().min(BATCH_MAX - 1);
-                    magazine.spill(most, |cold| {
-                        batch[count] = cold;
-                        count += 1;
-                    });
-                    if !magazine.push(entry) {
-                        batch[count] = entry;
-                        count += 1;
-                    }
-                }
-                if count > 0 {
-                    self.give_idle(class, cache.home, &batch[..count], &mut doomed);
-                }
-                cache.leave();
-            } else {
-                self.give_idle(class, self.home(), &[entry], &mut doomed);
-            }
-            // The pool may have been closed since the check; its depots refuse then, and this is what they refused.
-            add(&self.classes[class].counts.discarded, doomed.count as u64);
+            self.stow(class, entry, &mut doomed);
         }
-        self.destroy_all(&mut doomed);
+        // The pool may have been closed since the check; its depots refuse then, and this is what they refused.
+        add(&pool.classes[class].counts.discarded, doomed.count as u64);
+        pool.destroy_all(&mut doomed);
         pool.wake_waiters();
-        kept
+    }
+
+    /// Puts a buffer into the calling thread's magazine, which spills half when it is full, or into the depot.
+    fn stow(&self, class: usize, entry: Entry, doomed: &mut Doomed) {
+        let cache = self.own_cache().filter(|cache| cache.is_cached(class) && cache.enter());
+        let Some(cache) = cache else {
+            self.give_idle(class, self.home(), &[entry], doomed);
+            return;
+        };
+        let magazine = &cache.magazines[class];
+        let mut batch = [entry; BATCH_MAX];
+        let mut count = 0;
+        if !magazine.push(entry) {
+            clock::tick();
+            let most = magazine.batch().min(BATCH_MAX - 1);
+            magazine.spill(most, |cold| {
+                batch[count] = cold;
+                count += 1;
+            });
+            if !magazine.push(entry) {
+                batch[count] = entry;
+                count += 1;
+            }
+        }
+        if count > 0 {
+            self.give_idle(class, cache.home, &batch[..count], doomed);
+        }
+        cache.leave();
     }
 
     /// Returns a reference of the caller's own.
@@ -174,8 +181,6 @@ impl Inner {
         entry.slot.taken.store(0, Ordering::Relaxed);
         add(&self.classes[class].counts.leaked, 1);
         self.count_returned(len);
-        if !self.take_back(class, entry) {
-            add(&self.classes[class].counts.discarded, 1);
-        }
+        self.take_back(class, entry);
     }
 }

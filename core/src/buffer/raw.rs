@@ -214,7 +214,7 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>) -> Resul
         // Never through a cache, which would hand it out once more.
         inner.put_slow(entry, len);
     } else {
-        put::finish(inner, entry, len);
+        put::finish(entry, len, cache::number_of(inner.id), usize::from(slot.class()));
     }
     Ok(())
 }
