@@ -20,7 +20,8 @@
 #include <utility>
 #include <vector>
 
-// Where a function with these as default arguments is called: what the macros of millpond.h do for C.
+// Where a function with these as default arguments is called: what the macros of millpond.h do for C. Define MILLPOND_NO_SITES
+// in all translation units of a program or in none.
 #if defined(MILLPOND_NO_SITES) || !(defined(__GNUC__) || defined(__clang__))
 #define MILLPOND_CALLER_FILE nullptr
 #define MILLPOND_CALLER_LINE 0
