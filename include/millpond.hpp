@@ -130,11 +130,11 @@ public:
         ended(millpond_put_used_at(pool_, raw_.id, used, file, line));
     }
 
-    /// Lets go of the lease without a put: the caller owns it as a C lease and puts it through pool_handle().
+    /// Lets go of the lease without a put: the caller owns it as a C lease and puts it with millpond_put and pool_handle().
     millpond_lease release() {
         check_live();
         live_ = false;
-        return raw_;
+        return std::exchange(raw_, millpond_lease{});
     }
 
     /// While it is pinned, for asynchronous input for example, a put is MILLPOND_ERR_BUSY.
@@ -189,6 +189,9 @@ private:
     }
 
     void ended(millpond_status code) {
+        // A pool that was freed is gone with its last lease, and its number says nothing any more.
+        if (!live_ && raw_.id != 0 && code == MILLPOND_ERR_INVALID_HANDLE)
+            throw error(MILLPOND_ERR_DOUBLE_PUT, "the lease was put before, and its pool was freed; put each lease once");
         if (code == MILLPOND_OK || code == MILLPOND_ERR_OVERRUN)
             live_ = false;
         detail::check(code);

@@ -128,7 +128,8 @@ static void used(const millpond::pool &pool) {
 static void release(const millpond::pool &pool) {
     millpond::lease lease = pool.get(10);
     const millpond_lease raw = lease.release();
-    CHECK(!lease.live());
+    CHECK(!lease.live() && raw.len == 10);
+    THROWS(MILLPOND_ERR_INVALID_HANDLE, lease.put()); // it is the caller's now
     millpond::lease again(pool.handle(), raw);
     CHECK(again.size() == 10);
     again.put();
