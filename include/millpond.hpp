@@ -178,8 +178,16 @@ public:
 private:
     void check_live() const {
         if (!live_)
-            throw error(MILLPOND_ERR_USE_AFTER_PUT,
-                        "the lease is dead: it was put, moved away or released, or never was one; take a new one");
+            dead();
+    }
+
+    [[noreturn]] void dead() const {
+        // The library counts the use and words the message for a lease that it knows.
+        millpond_lease found;
+        if (raw_.id != 0 && millpond_lease_lookup(raw_.id, &found) == MILLPOND_ERR_USE_AFTER_PUT)
+            throw error(MILLPOND_ERR_USE_AFTER_PUT, millpond_last_error());
+        throw error(MILLPOND_ERR_USE_AFTER_PUT,
+                    "the lease is dead: it was put, moved away or released, or never was one; take a new one");
     }
 
     std::size_t inside(std::size_t index) const {

@@ -61,6 +61,7 @@ static void second_put_and_use_after_put(const millpond::pool &pool) {
     THROWS(MILLPOND_ERR_USE_AFTER_PUT, (void)lease.release());
     THROWS(MILLPOND_ERR_USE_AFTER_PUT, lease.check());
     THROWS(MILLPOND_ERR_USE_AFTER_PUT, lease.pin());
+    CHECK(pool.stats().stale_uses >= 4);
     millpond::lease never;
     THROWS(MILLPOND_ERR_INVALID_HANDLE, never.put());
     THROWS(MILLPOND_ERR_USE_AFTER_PUT, (void)never.data());
