@@ -469,6 +469,10 @@ typedef struct millpond_class_stats {
  */
 typedef struct millpond_leak {
     /**
+     * The lease's handle: what millpond_put and millpond_lease_reclaim take.
+     */
+    uint64_t id;
+    /**
      * What was asked for.
      */
     size_t len;

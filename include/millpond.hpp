@@ -20,7 +20,8 @@
 #include <utility>
 #include <vector>
 
-// Where a function with these as default arguments is called: what the macros of millpond.h do for C.
+// Where a function with these as default arguments is called: what the macros of millpond.h do for C. Define MILLPOND_NO_SITES
+// in all translation units of a program or in none.
 #if defined(MILLPOND_NO_SITES) || !(defined(__GNUC__) || defined(__clang__))
 #define MILLPOND_CALLER_FILE nullptr
 #define MILLPOND_CALLER_LINE 0
@@ -129,11 +130,11 @@ public:
         ended(millpond_put_used_at(pool_, raw_.id, used, file, line));
     }
 
-    /// Lets go of the lease without a put: the caller owns it as a C lease and puts it through pool_handle().
+    /// Lets go of the lease without a put: the caller owns it as a C lease and puts it with millpond_put and pool_handle().
     millpond_lease release() {
         check_live();
         live_ = false;
-        return raw_;
+        return std::exchange(raw_, millpond_lease{});
     }
 
     /// While it is pinned, for asynchronous input for example, a put is MILLPOND_ERR_BUSY.
@@ -177,8 +178,16 @@ public:
 private:
     void check_live() const {
         if (!live_)
-            throw error(MILLPOND_ERR_USE_AFTER_PUT,
-                        "the lease is dead: it was put, moved away or released, or never was one; take a new one");
+            dead();
+    }
+
+    [[noreturn]] void dead() const {
+        // The library counts the use and words the message for a lease that it knows.
+        millpond_lease found;
+        if (raw_.id != 0 && millpond_lease_lookup(raw_.id, &found) == MILLPOND_ERR_USE_AFTER_PUT)
+            throw error(MILLPOND_ERR_USE_AFTER_PUT, millpond_last_error());
+        throw error(MILLPOND_ERR_USE_AFTER_PUT,
+                    "the lease is dead: it was put, moved away or released, or never was one; take a new one");
     }
 
     std::size_t inside(std::size_t index) const {
@@ -188,6 +197,9 @@ private:
     }
 
     void ended(millpond_status code) {
+        // A pool that was freed is gone with its last lease, and its number says nothing any more.
+        if (!live_ && raw_.id != 0 && code == MILLPOND_ERR_INVALID_HANDLE)
+            throw error(MILLPOND_ERR_DOUBLE_PUT, "the lease was put before, and its pool was freed; put each lease once");
         if (code == MILLPOND_OK || code == MILLPOND_ERR_OVERRUN)
             live_ = false;
         detail::check(code);

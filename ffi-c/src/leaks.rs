@@ -15,6 +15,8 @@ pub const MILLPOND_SITE_MAX: usize = 160;
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct millpond_leak {
+    /// The lease's handle: what millpond_put and millpond_lease_reclaim take.
+    pub id: u64,
     /// What was asked for.
     pub len: usize,
     /// What the buffer holds.
@@ -28,6 +30,7 @@ pub struct millpond_leak {
 impl From<&LeakRecord> for millpond_leak {
     fn from(record: &LeakRecord) -> Self {
         let mut leak = Self {
+            id: record.id,
             len: record.len,
             capacity: record.capacity,
             age_ms: u64::try_from(record.age.as_millis()).unwrap_or(u64::MAX),

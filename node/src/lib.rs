@@ -1,1 +1,42 @@
-//! Placeholder.
+//! The Node addon: core's buffers as ArrayBuffers, made once each, for the JavaScript in `lib/` that leases them.
+//!
+//! What runs at every get and put is JavaScript. This crate serves the cold paths: it fetches buffers from core's
+//! [`Stock`](millpond::raw::Stock), shows them to V8, proves at the way back that nothing in JavaScript reaches them,
+//! and takes them over when the collector or the end of the environment finds them.
+
+mod buffer_calls;
+mod environment;
+mod handover;
+mod js;
+mod pool_calls;
+mod rows;
+mod slab;
+mod station;
+
+use napi::JsValue;
+use napi::bindgen_prelude::{Env, Object};
+use napi_derive::napi;
+
+use crate::environment::Environment;
+use crate::js::{Js, Outcome, export};
+
+/// Returns the version of the addon, that of the whole workspace.
+#[napi(catch_unwind)]
+pub fn version() -> &'static str {
+    millpond::VERSION
+}
+
+/// Adds the raw functions to the addon's exports; Node calls it once per environment.
+#[napi(module_exports)]
+pub fn init(exports: Object, env: Env) -> napi::Result<()> {
+    // SAFETY: Node is loading the addon into this environment, on its thread.
+    let js = unsafe { Js::new(env.raw()) };
+    let add = || -> Outcome<()> {
+        let environment = Environment::install(js)?;
+        for (name, callback) in pool_calls::EXPORTS.iter().chain(buffer_calls::EXPORTS) {
+            export(js, exports.raw(), name, *callback, environment)?;
+        }
+        Ok(())
+    };
+    add().map_err(|_| napi::Error::from_reason("millpond could not be loaded: Node-API refused a call"))
+}

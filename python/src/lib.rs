@@ -1,1 +1,44 @@
-//! Placeholder.
+//! The native half of the Python package `millpond`: types, arguments, errors and Python's own rules of ownership
+//! (counted views, references) around the core, which has the logic.
+//!
+//! Two kinds of code live here. What is called once (pools, statistics, options, errors) is PyO3. What is called
+//! for every buffer (`hot`, `lease`) are C functions in type slots, because a PyO3 class costs three times as much
+//! per get and put as `bytearray` costs in all. The second kind relies on the GIL: see `gil`.
+
+use pyo3::prelude::*;
+
+mod args;
+mod call;
+mod detached;
+mod errors;
+mod gil;
+mod hot;
+mod lease;
+mod options;
+mod pool;
+mod site;
+mod stats;
+
+/// The native half of millpond; use the package `millpond`.
+#[pymodule(gil_used = true)]
+mod _millpond {
+    use super::*;
+
+    #[pymodule_export]
+    use super::errors::{error_table, provoke_panic};
+    #[pymodule_export]
+    use super::options::FourPerDoubling;
+    #[pymodule_export]
+    use super::pool::{Pool, default_pool};
+    #[pymodule_export]
+    use super::stats::{ClassStats, LeakRecord, PoolStats};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        errors::register(module)?;
+        site::decide(module.py())?;
+        lease::methods::register(module)?;
+        hot::register(module)
+    }
+}

@@ -11,7 +11,7 @@
 
 static long checks_done, checks_failed;
 
-static int check_that(int good, const char *what, const char *file, int line) {
+static inline int check_that(int good, const char *what, const char *file, int line) {
     __atomic_add_fetch(&checks_done, 1, __ATOMIC_RELAXED);
     if (!good) {
         __atomic_add_fetch(&checks_failed, 1, __ATOMIC_RELAXED);
@@ -20,7 +20,7 @@ static int check_that(int good, const char *what, const char *file, int line) {
     return good;
 }
 
-static int check_status(millpond_status got, millpond_status wanted, const char *what, const char *file, int line) {
+static inline int check_status(millpond_status got, millpond_status wanted, const char *what, const char *file, int line) {
     const int good = check_that(got == wanted, what, file, line);
     if (!good)
         fprintf(stderr, "  got %s (\"%s\"), wanted %s\n", millpond_status_name(got), millpond_last_error(),
@@ -28,7 +28,7 @@ static int check_status(millpond_status got, millpond_status wanted, const char 
     return good;
 }
 
-static int check_says(millpond_status got, millpond_status wanted, const char *text, const char *what, const char *file,
+static inline int check_says(millpond_status got, millpond_status wanted, const char *text, const char *what, const char *file,
                       int line) {
     if (!check_status(got, wanted, what, file, line))
         return 0;
@@ -44,6 +44,13 @@ static int check_says(millpond_status got, millpond_status wanted, const char *t
 #define WORKS(call) GIVES(MILLPOND_OK, call)
 /* The call fails, and the message says this. */
 #define SAYS(wanted, text, call) check_says((call), (wanted), (text), #call, __FILE__, __LINE__)
+
+/* A number of rounds, divided where the program runs under a slow detector. */
+static inline int rounds(int count) {
+    const char *const scale = getenv("MILLPOND_TEST_SCALE");
+    const int by = scale ? atoi(scale) : 1;
+    return by > 1 && count / by > 0 ? count / by : count;
+}
 
 /* A pool with every option default. */
 static inline millpond_pool new_pool(const char *name) {

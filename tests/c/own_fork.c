@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FORKS = 100, SECONDS = 20 };
+enum { SECONDS = 60 };
 
 static millpond_pool pool;
 static int stop;
@@ -64,8 +64,9 @@ int main(void) {
     memset(inherited.data, 77, inherited.len);
     for (int t = 0; t < 4; ++t)
         CHECK(pthread_create(&threads[t], NULL, load, NULL) == 0);
+    const int forks = rounds(100);
     int good = 0;
-    for (int i = 0; i < FORKS; ++i) {
+    for (int i = 0; i < forks; ++i) {
         const uint64_t gets = stats_of(pool).gets;
         fflush(NULL);
         const pid_t pid = fork();
@@ -77,7 +78,7 @@ int main(void) {
         if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
             fputs("a child hung\n", stderr);
     }
-    CHECK(good == FORKS);
+    CHECK(good == forks);
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
     for (int t = 0; t < 4; ++t)
         pthread_join(threads[t], NULL);

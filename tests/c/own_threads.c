@@ -4,7 +4,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
-enum { THREADS = 10, SLOTS = 64, ROUNDS = 20000, RACES = 3000 };
+enum { THREADS = 10, SLOTS = 64 };
+static int exchanges, races;
 
 static millpond_pool shared;
 static uint64_t slots[SLOTS]; /* leases that whoever comes by may put */
@@ -17,7 +18,7 @@ static uint64_t next(uint64_t *seed) {
 
 static void *exchange(void *argument) {
     uint64_t seed = (uint64_t)(uintptr_t)argument * UINT64_C(0x9E3779B97F4A7C15) + 1;
-    for (int i = 0; i < ROUNDS; ++i) {
+    for (int i = 0; i < exchanges; ++i) {
         millpond_lease lease;
         const size_t len = (size_t)(next(&seed) % 9000);
         if (!WORKS(millpond_get(shared, len, &lease)))
@@ -49,7 +50,7 @@ static void across_threads(void) {
         if (slots[i])
             WORKS(millpond_put(shared, slots[i]));
     const millpond_stats stats = stats_of(shared);
-    CHECK(stats.gets == (uint64_t)THREADS * ROUNDS && stats.puts == stats.gets && stats.in_use == 0);
+    CHECK(stats.gets == (uint64_t)THREADS * (uint64_t)exchanges && stats.puts == stats.gets && stats.in_use == 0);
     check_reconciled(shared);
     WORKS(millpond_pool_free(shared));
 }
@@ -62,7 +63,7 @@ struct race {
 
 static void *racer(void *argument) {
     struct race *race = (struct race *)argument;
-    for (int i = 0; i < RACES; ++i) {
+    for (int i = 0; i < races; ++i) {
         pthread_barrier_wait(&race->start);
         const millpond_status status = millpond_put(shared, race->lease);
         if (status == MILLPOND_OK)
@@ -83,7 +84,7 @@ static void racing_puts_have_one_winner(void) {
     CHECK(pthread_barrier_init(&race.end, NULL, 5) == 0);
     for (int i = 0; i < 4; ++i)
         CHECK(pthread_create(&threads[i], NULL, racer, &race) == 0);
-    for (int i = 0; i < RACES; ++i) {
+    for (int i = 0; i < races; ++i) {
         millpond_lease lease;
         WORKS(millpond_get(shared, 100, &lease));
         race.lease = lease.id;
@@ -93,10 +94,10 @@ static void racing_puts_have_one_winner(void) {
     }
     for (int i = 0; i < 4; ++i)
         pthread_join(threads[i], NULL);
-    CHECK(race.won == RACES && race.refused == 3L * RACES);
+    CHECK(race.won == races && race.refused == 3L * races);
     pthread_barrier_destroy(&race.start);
     pthread_barrier_destroy(&race.end);
-    CHECK(stats_of(shared).double_puts == 3u * RACES);
+    CHECK(stats_of(shared).double_puts == 3u * (unsigned)races);
     check_reconciled(shared);
     WORKS(millpond_pool_free(shared));
 }
@@ -113,7 +114,7 @@ static void *short_life(void *argument) {
 static void threads_that_end_leave_their_buffers(void) {
     size_t bytes;
     shared = new_pool("short lives");
-    for (int i = 0; i < 200; ++i) {
+    for (int i = 0; i < rounds(200); ++i) {
         pthread_t thread;
         if (CHECK(pthread_create(&thread, NULL, short_life, NULL) == 0))
             pthread_join(thread, NULL);
@@ -140,7 +141,7 @@ static void *free_while_used(void *argument) {
 }
 
 static void pool_freed_while_others_use_it(void) {
-    for (int i = 0; i < 50; ++i) {
+    for (int i = 0; i < rounds(50); ++i) {
         pthread_t threads[3];
         shared = new_pool("freed under load");
         for (int t = 0; t < 3; ++t)
@@ -154,7 +155,7 @@ static void pool_freed_while_others_use_it(void) {
 
 static void *detacher(void *argument) {
     (void)argument;
-    for (int i = 0; i < 2000; ++i) {
+    for (int i = 0; i < rounds(2000); ++i) {
         millpond_lease lease;
         millpond_detached detached;
         WORKS(millpond_get(shared, 100, &lease));
@@ -173,12 +174,14 @@ static void detach_on_many_threads(void) {
         CHECK(pthread_create(&threads[t], NULL, detacher, NULL) == 0);
     for (int t = 0; t < 4; ++t)
         pthread_join(threads[t], NULL);
-    CHECK(stats_of(shared).detached == 8000);
+    CHECK(stats_of(shared).detached == 4u * (unsigned)rounds(2000));
     check_reconciled(shared);
     WORKS(millpond_pool_free(shared));
 }
 
 int main(void) {
+    exchanges = rounds(20000);
+    races = rounds(3000);
     across_threads();
     racing_puts_have_one_winner();
     threads_that_end_leave_their_buffers();

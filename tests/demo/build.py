@@ -60,7 +60,8 @@ def native(scratch, compiler, source):
     path = os.pathsep.join(filter(None, [str(found.parent), os.environ.get("PKG_CONFIG_PATH", "")]))
     flags = command(["pkg-config", "--cflags", "--libs", "millpond", "libcrypto"], PKG_CONFIG_PATH=path).split()
     library = command(["pkg-config", "--variable=libdir", "millpond"], PKG_CONFIG_PATH=path).strip()
-    program = scratch / Path(source).stem
+    # With its ending: the C and the C++ source have the same stem.
+    program = scratch / Path(source).name.replace(".", "_")
     command([*compiler, "-O2", source, "-o", program, *flags, f"-Wl,-rpath,{library}", "-pthread"])
     return [str(program)]
 

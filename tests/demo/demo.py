@@ -102,6 +102,9 @@ def run(language, command, mode, arguments, bar, done, runs):
 def judge(expected, results, misuse):
     """Returns a sentence for everything that is not as promised."""
     faults = []
+    for (language, mode), result in [*results.items(), *(((language, "misuse"), r) for language, r in misuse.items())]:
+        if (result.get("language"), result.get("mode", mode)) != (language, mode):
+            faults.append(f"{language} {mode}: the program says it is {result.get('language')} {result.get('mode')}")
     for (language, mode), result in results.items():
         for field in ("files", "bytes", "digest"):
             if result.get(field) != expected[field]:

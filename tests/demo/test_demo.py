@@ -14,11 +14,12 @@ import report
 STATS = {"gets": 2, "puts": 2, "in_use": 0, "detached": 0, "leaked": 0, "created": 1, "destroyed": 0, "retained_buffers": 1}
 EXPECTED = {"files": 2, "bytes": 10, "digest": "ab"}
 RESULTS = {
-    ("c", "pool"): {**EXPECTED, "stats": STATS, "reconciled": True},
-    ("c", "plain"): dict(EXPECTED),
+    ("c", "pool"): {"language": "c", "mode": "pool", **EXPECTED, "stats": STATS, "reconciled": True},
+    ("c", "plain"): {"language": "c", "mode": "plain", **EXPECTED},
 }
 MISUSE = {
     "c": {
+        "language": "c",
         "violations": [{"name": n, "caught": True, "code": "X", "message": "says why"} for n in report.VIOLATIONS],
         "reconciled": True,
     }
@@ -36,6 +37,9 @@ class Judging(unittest.TestCase):
 
     def test_each_wrong_result_is_a_fault(self):
         changes = {
+            "another language's program": lambda r, m: r["c", "pool"].update(language="cpp"),
+            "another language's violations": lambda r, m: m["c"].update(language="cpp"),
+            "another mode": lambda r, m: r["c", "plain"].update(mode="pool"),
             "pool digest": lambda r, m: r["c", "pool"].update(digest="cd"),
             "plain digest": lambda r, m: r["c", "plain"].update(digest="cd"),
             "bytes": lambda r, m: r["c", "plain"].update(bytes=11),

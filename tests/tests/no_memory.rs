@@ -157,9 +157,17 @@ fn every_allocation_may_fail() {
         points += sweep(
             &format!("detach of {len}"),
             one,
-            |(_, lease)| lease.take().expect("it is there").detach(),
-            |(pool, _), worked| {
-                reconciles(pool, 0);
+            |(_, lease)| {
+                let detached = lease.take().expect("it is there").detach();
+                detached.map(drop).map_err(|refused| {
+                    *lease = refused.lease;
+                    refused.error
+                })
+            },
+            |(pool, lease), worked| {
+                // A lease that could not be detached is still live.
+                assert_eq!(lease.is_none(), worked);
+                reconciles(pool, u64::from(!worked));
                 assert_eq!(pool.stats().detached, u64::from(worked));
             },
         );

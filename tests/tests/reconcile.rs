@@ -372,8 +372,13 @@ fn case(settings: &[Setting; 2], scripts: &[Vec<Op>]) -> TestCaseResult {
     Ok(())
 }
 
+/// How many cases each property tries: `PROPTEST_CASES`, or 400.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(400)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn statistics_reconcile_after_any_sequence_on_any_threads(

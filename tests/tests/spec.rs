@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millpond::{
-    BufferPool, Builder, ClassStats, Classes, ClearPolicy, Detached, Error, Field, Lease, LimitPolicy, Stats, Writer,
+    BufferPool, Builder, ClassStats, Classes, ClearPolicy, Detached, Error, Field, Lease, LimitPolicy, PutError, Stats,
+    Writer,
 };
 use serde_json::Value;
 
@@ -238,18 +239,21 @@ fn got(tables: &Tables, step: &Step<'_>, result: Result<Lease, Error>) -> Outcom
     check(len == 0 || address.is_multiple_of(64), || format!("address {address:#x} is not aligned to 64"))
 }
 
+/// Puts a refused lease back under its name.
+fn keep(tables: &Tables, name: &str, refused: PutError) -> Error {
+    if let Some(lease) = refused.lease {
+        tables.leases.put(name, lease);
+    }
+    refused.error
+}
+
 fn put(tables: &Tables, step: &Step<'_>) -> Outcome {
     let name = step.text("lease")?;
     let lease = tables.leases.take(name)?;
     let result = match (step.get("pool"), step.get("used")) {
         (None, None) => lease.put(),
         (None, Some(used)) => lease.put_used(size(used)?),
-        (Some(_), None) => tables.pool(step.text("pool")?)?.put(lease).map_err(|refused| {
-            if let Some(lease) = refused.lease {
-                tables.leases.put(name, lease);
-            }
-            refused.error
-        }),
+        (Some(_), None) => tables.pool(step.text("pool")?)?.put(lease).map_err(|refused| keep(tables, name, refused)),
         (Some(_), Some(_)) => return Err("pool and used at once are not in the Rust API".to_owned()),
     };
     step.judge(result).map(drop)
@@ -377,10 +381,10 @@ fn execute(tables: &Arc<Tables>, step: &Step<'_>) -> Outcome {
         "drop_view" => tables.views.take(step.text("view")?).map(drop),
         "lose" => tables.leases.take(step.text("lease")?).map(std::mem::forget),
         "detach" => {
-            let lease = tables.leases.take(step.text("lease")?)?;
-            let name = step.text("owned")?;
-            if let Some(owned) = step.judge(lease.detach())? {
-                tables.owned.put(name, owned);
+            let (lease, owned) = (step.text("lease")?, step.text("owned")?);
+            let detached = tables.leases.take(lease)?.detach();
+            if let Some(detached) = step.judge(detached.map_err(|refused| keep(tables, lease, refused)))? {
+                tables.owned.put(owned, detached);
             }
             Ok(())
         }

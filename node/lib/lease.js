@@ -1,0 +1,421 @@
+'use strict'
+
+// Leases, and the hot pair get and put. `Lease` and the functions that only the package itself may call share the
+// class body, because both need its private fields.
+
+const { MillpondError, invalid, shown } = require('./errors')
+const { native, recordSites, scratch } = require('./native')
+const { callSite } = require('./sites')
+const { GATE, REQUESTED, FIRST, STRIDE, ON_PUT, ON_GET, NEVER } = require('./station')
+const { LeaseView, byteLengthOf, fill } = require('./view')
+
+/** Only this module makes leases. */
+const key = Symbol('millpond.lease')
+
+/** postMessage and structuredClone would copy a lease as an empty object; a function among its fields refuses that. */
+const cannotBeCloned = () => 'a Lease: send lease.transfer() instead and call Lease.adopt() over there'
+
+/** With sites recorded: where a lease was got and put. */
+const places = new WeakMap()
+
+/** Says how a lease was lost that somebody else has. */
+function takenAway(station, length) {
+  return new MillpondError(
+    'ERR_MILLPOND_FOREIGN_LEASE',
+    `pool "${station.name}": the ArrayBuffer of this lease of ${length} bytes was transferred away (postMessage, ` +
+      'structuredClone, a BYOB reader, ArrayBuffer.transfer()): the memory is somebody else\'s now. It is counted as ' +
+      'lost and never used again; send a lease with lease.transfer(), or copy with lease.copyOut() [FOREIGN_LEASE]',
+  )
+}
+
+/** Checks the options of a put. */
+function putOptions(options, length) {
+  if (options === null || typeof options !== 'object') {
+    throw invalid(`put: "options" must be an object, not ${shown(options)}`)
+  }
+  for (const name of Object.keys(options)) {
+    if (name !== 'used' && name !== 'detach') throw invalid(`put: there is no option "${name}"; there are used, detach`)
+  }
+  const { used = length, detach = true } = options
+  if (!Number.isInteger(used) || used < 0 || used > length) {
+    throw invalid(`put: "used" must be an integer from 0 to the lease's length, ${length}, not ${shown(used)}`)
+  }
+  if (typeof detach !== 'boolean') throw invalid(`put: "detach" must be true or false, not ${shown(detach)}`)
+  return { used, detach }
+}
+
+/** What the rest of the package may do with leases; the class hands it out below. */
+let get, getCold, put, receive
+
+class Lease {
+  // Enumerable on purpose: see `cannotBeCloned`.
+  uncloneable = cannotBeCloned
+  #station
+  /** The buffer's record; null when the lease is dead. */
+  #slab
+  /** The Buffer handed out, once somebody asked for it. */
+  #view = null
+  #length
+  #pins = 0
+  /** The lease's scope ended while it was pinned: the last unpin puts it. */
+  #late = false
+
+  constructor(secret, station, slab, length) {
+    if (secret !== key) throw invalid('new Lease: leases come from pool.get(length)')
+    this.#station = station
+    this.#slab = slab
+    this.#length = length
+  }
+
+  static adopt(token) {
+    return adopt(token)
+  }
+
+  get buffer() {
+    const view = this.#view
+    return view !== null ? view : this.#show()
+  }
+
+  get length() {
+    this.#alive()
+    return this.#length
+  }
+
+  get capacity() {
+    return this.#alive().capacity
+  }
+
+  get pool() {
+    return this.#station.pool
+  }
+
+  put(options) {
+    Lease.#putLease(this.#station, this, options)
+  }
+
+  release(options) {
+    Lease.#putLease(this.#station, this, options)
+  }
+
+  [Symbol.dispose]() {
+    if (this.#slab === null) return
+    if (this.#pins > 0) this.#late = true
+    Lease.#putLease(this.#station, this, undefined)
+  }
+
+  pin() {
+    this.#alive()
+    this.#pins++
+    return this.buffer
+  }
+
+  unpin() {
+    this.#alive()
+    if (this.#pins === 0) throw invalid('unpin: the lease is not pinned; each unpin() undoes one pin()')
+    this.#pins--
+    if (this.#pins === 0 && this.#late) Lease.#putLease(this.#station, this, undefined)
+  }
+
+  async readFrom(file, options) {
+    this.#alive()
+    if (file === null || typeof file !== 'object' || typeof file.read !== 'function') {
+      throw invalid(`readFrom: "file" must be a FileHandle of node:fs/promises, not ${shown(file)}`)
+    }
+    const { position, offset, length } = readOptions(options, this.#length)
+    const view = this.pin()
+    let total = 0
+    try {
+      while (total < length) {
+        const from = position === null ? null : position + total
+        const { bytesRead } = await file.read(view, offset + total, length - total, from)
+        if (bytesRead === 0) break
+        total += bytesRead
+      }
+    } finally {
+      this.unpin()
+    }
+    return total
+  }
+
+  copyOut(start = 0, end = this.#length) {
+    this.#alive()
+    const length = this.#length
+    if (!Number.isInteger(start) || start < 0 || start > length) {
+      throw invalid(`copyOut: "start" must be an integer from 0 to the lease's length, ${length}, not ${shown(start)}`)
+    }
+    if (!Number.isInteger(end) || end < start || end > length) {
+      throw invalid(`copyOut: "end" must be an integer from start, ${start}, to the length, ${length}, not ${shown(end)}`)
+    }
+    const copy = Buffer.allocUnsafeSlow(end - start)
+    // A view that was transferred away has nothing to copy; the rest of the copy must not be what was there before.
+    const copied = this.#view === null ? 0 : this.#view.copy(copy, 0, start, end)
+    return copied === copy.length ? copy : copy.fill(0, copied)
+  }
+
+  detach() {
+    const slab = this.#leaving()
+    const { number, external } = this.#station
+    this.#end()
+    const owned = native.detach(number, slab.index, slab.arrayBuffer, this.#length)
+    if (owned !== undefined) return Buffer.from(owned)
+    return external ? Buffer.alloc(0) : Buffer.from(slab.arrayBuffer, 0, this.#length)
+  }
+
+  transfer() {
+    const slab = this.#leaving()
+    const { number, external } = this.#station
+    if (!external) native.store(number, slab.index, slab.arrayBuffer)
+    const token = native.send(number, slab.index, slab.arrayBuffer, this.#length)
+    this.#end()
+    return token
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')]() {
+    if (this.#slab === null) return `Lease { dead, pool: ${JSON.stringify(this.#station.name)} }`
+    const pinned = this.#pins === 0 ? '' : `, pinned: ${this.#pins}`
+    return `Lease { length: ${this.#length}, capacity: ${this.#slab.capacity}, pool: ${JSON.stringify(this.#station.name)}${pinned} }`
+  }
+
+  /** Makes the Buffer that the lease shows. */
+  #show() {
+    const slab = this.#alive()
+    if (slab.dirty > 0) this.#station.clearAtGet(slab)
+    slab.row[slab.at + 1] = 1
+    return (this.#view = new LeaseView(slab.arrayBuffer, 0, this.#length, slab))
+  }
+
+  /** Returns the record of a live lease's buffer. */
+  #alive() {
+    const slab = this.#slab
+    if (slab === null) this.#refuse('USE_AFTER_PUT')
+    return slab
+  }
+
+  /** Checks that a lease may leave this pool or thread; returns its record. */
+  #leaving() {
+    const slab = this.#alive()
+    if (this.#pins > 0) this.#refuse('BUSY')
+    if (byteLengthOf(slab.arrayBuffer) !== slab.bytes) throw this.#lost(slab)
+    if (slab.dirty > 0) this.#station.clearAtGet(slab)
+    return slab
+  }
+
+  /** Counts a buffer that somebody else has as lost, and returns the error to throw. */
+  #lost(slab) {
+    const station = this.#station
+    slab.row[slab.at] = 0
+    this.#end()
+    native.lose(station.number, slab.index, this.#length)
+    return takenAway(station, this.#length)
+  }
+
+  /** The lease is dead from here on. */
+  #end() {
+    this.#slab = null
+    this.#view = null
+  }
+
+  /** Counts a misuse and throws core's error, with the places where they are recorded. */
+  #refuse(kind, station = this.#station) {
+    const known = places.get(this)
+    const here = known === undefined ? 0 : callSite()
+    station.misuse(kind, this.#length, known?.got, known?.put, here)
+  }
+
+  /** Makes a lease of a buffer. */
+  static #make(station, slab, length) {
+    const stamp = --station.stampsLeft < 0 ? station.readClock() : (station.stamp += 0.0005)
+    slab.row[slab.at] = length + 1
+    slab.row[slab.at + 2] = stamp
+    const lease = new Lease(key, station, slab, length)
+    if (recordSites) lease.#place(slab)
+    return lease
+  }
+
+  #place(slab) {
+    const site = callSite()
+    slab.row[slab.at + 3] = site
+    places.set(this, { got: site, put: 0 })
+  }
+
+  /** Takes a lease from a magazine, or undefined when that is empty or core asks for the cold path. */
+  static #get(station, length) {
+    // `length` is an integer from 0 to the largest class.
+    let kind = station.first[length === 0 ? 0 : 32 - Math.clz32(length - 1)]
+    const sizes = station.sizes
+    while (sizes[kind] < length) kind++
+    const counters = station.counters
+    if (counters[GATE] !== 0) return undefined
+    const stack = station.stacks[kind]
+    const slab = stack.pop()
+    if (slab === undefined) return undefined
+    const left = stack.length
+    if (left < station.low[kind]) station.low[kind] = left
+    const at = FIRST + STRIDE * kind
+    counters[at + 2] = left
+    station.idleBytes -= slab.bytes
+    if (slab.loose && !station.isWhole(slab)) return undefined
+    counters[at] += 1
+    counters[REQUESTED] += length
+    return Lease.#make(station, slab, length)
+  }
+
+  /** Fetches a lease from core. Returns undefined when the limit is reached. */
+  static #getCold(station, length, withinLimit) {
+    if (length <= station.largest) {
+      // The magazine may be empty only because a stolen buffer was found in it.
+      const again = Lease.#get(station, length)
+      if (again !== undefined) return again
+      const kind = station.sizes.findIndex((size) => size >= length)
+      const slab = station.take(kind)
+      if (slab !== undefined) {
+        // Core's idle memory is cleared by whoever gets it.
+        if (station.clear === ON_GET) slab.dirty = slab.bytes
+        station.counters[FIRST + STRIDE * kind] += 1
+        station.counters[REQUESTED] += length
+        return Lease.#make(station, slab, length)
+      }
+      // Only the policy "unpooled" goes on from here, with a buffer of the lease's own.
+      if (withinLimit || station.onLimit >= 0) return undefined
+    }
+    const slab = station.takeOwn(length, withinLimit, recordSites ? callSite() : 0)
+    return slab === undefined ? undefined : Lease.#make(station, slab, length)
+  }
+
+  static #putLease(station, lease, options) {
+    if (typeof lease !== 'object' || lease === null || !(#slab in lease)) {
+      const hint = ArrayBuffer.isView(lease) ? '; put the lease itself, not its buffer' : ''
+      throw invalid(`put: "lease" must be a Lease, not ${shown(lease)}${hint}`)
+    }
+    const slab = lease.#slab
+    if (slab === null) lease.#refuse('DOUBLE_PUT')
+    if (slab.station !== station) lease.#refuse('FOREIGN_LEASE', station)
+    if (lease.#pins !== 0) lease.#refuse('BUSY')
+    const length = lease.#length
+    let used = length
+    let detach = true
+    if (options !== undefined) ({ used, detach } = putOptions(options, length))
+    const view = lease.#view
+    if (view !== null || slab.loose) {
+      if (byteLengthOf(slab.arrayBuffer) !== slab.bytes) throw lease.#lost(slab)
+      if (slab.whole && slab.kind >= 0) {
+        slab.whole = false
+        if (station.clear !== NEVER && native.tailWritten(slab.arrayBuffer, length)) lease.#overrun(slab)
+      }
+    }
+    if (slab.kind < 0 || station.idleBytes + slab.bytes > station.keepBytes) {
+      if (!lease.#putCold(slab, used)) return
+    } else if (station.counters[GATE] !== 0 && !lease.#putCold(slab, used)) {
+      return
+    }
+    if (view !== null) {
+      if (station.clear === ON_PUT) fill(view, 0, 0, used)
+      else if (station.clear === ON_GET && used > slab.dirty) slab.dirty = used
+    }
+    if (!detach) slab.loose = slab.loose || view !== null
+    else if (view !== null || slab.loose) station.renew(slab)
+    lease.#slab = null
+    lease.#view = null
+    slab.row[slab.at] = 0
+    const counters = station.counters
+    const kind = slab.kind
+    const at = FIRST + STRIDE * kind
+    counters[at + 1] += 1
+    counters[REQUESTED] -= length
+    const stack = station.stacks[kind]
+    stack.push(slab)
+    counters[at + 2] = stack.length
+    station.idleBytes += slab.bytes
+    if (recordSites) lease.#placePut()
+    if (station.waiters !== undefined) station.waiters()
+  }
+
+  /** Puts a lease whose buffer does not go into the magazine; returns true when it does after all. */
+  #putCold(slab, used) {
+    const station = this.#station
+    if (slab.kind >= 0 && station.mayKeep(slab)) return true
+    const touched = this.#view !== null || slab.loose
+    this.#end()
+    slab.row[slab.at] = 0
+    if (slab.kind < 0) {
+      native.putOwn(station.number, slab.index, slab.arrayBuffer, touched ? used : 0, 0)
+    } else {
+      station.counters[FIRST + STRIDE * slab.kind + 1] += 1
+      station.counters[REQUESTED] -= this.#length
+      if (touched && used > slab.dirty) slab.dirty = used
+      station.giveBack(slab, station.dirtyOf(slab), true)
+    }
+    if (recordSites) this.#placePut()
+    if (station.waiters !== undefined) station.waiters()
+    return false
+  }
+
+  /** The bytes behind the length were written: the buffer is discarded, the lease is dead, the put an error. */
+  #overrun(slab) {
+    const station = this.#station
+    this.#end()
+    slab.row[slab.at] = 0
+    station.counters[FIRST + STRIDE * slab.kind + 1] += 1
+    station.counters[REQUESTED] -= this.#length
+    if (recordSites) this.#placePut()
+    native.overrun(station.number, slab.index, slab.arrayBuffer, this.#length, places.get(this)?.got ?? 0)
+  }
+
+  #placePut() {
+    const known = places.get(this)
+    if (known !== undefined) known.put = callSite()
+  }
+
+  /** Makes a lease of one that another thread sent. */
+  static #receive(station, token) {
+    const arrayBuffer = native.adopt(station.number, token)
+    const length = scratch[4]
+    const slab = station.admit(arrayBuffer, scratch[3])
+    if (arrayBuffer === undefined) native.load(station.number, slab.index, slab.arrayBuffer)
+    const lease = Lease.#make(station, slab, length)
+    // What the sender wrote is in it: put has to clear it even if nobody looks at it here.
+    lease.#show()
+    return lease
+  }
+
+  static {
+    get = Lease.#get
+    getCold = Lease.#getCold
+    put = Lease.#putLease
+    receive = Lease.#receive
+  }
+}
+
+/** Checks the options of readFrom. */
+function readOptions(options = {}, leased) {
+  if (options === null || typeof options !== 'object') {
+    throw invalid(`readFrom: "options" must be an object, not ${shown(options)}`)
+  }
+  const { position = null, offset = 0, length = leased - offset } = options
+  if (position !== null && (!Number.isSafeInteger(position) || position < 0)) {
+    throw invalid(`readFrom: "position" must be null or an integer from 0, not ${shown(position)}`)
+  }
+  if (!Number.isInteger(offset) || offset < 0 || offset > leased) {
+    throw invalid(`readFrom: "offset" must be an integer from 0 to the lease's length, ${leased}, not ${shown(offset)}`)
+  }
+  if (!Number.isInteger(length) || length < 0 || length > leased - offset) {
+    throw invalid(`readFrom: "length" must be an integer from 0 to ${leased - offset}, not ${shown(length)}`)
+  }
+  return { position, offset, length }
+}
+
+/** Set by pool.js, which knows this environment's pools. */
+let stationOf
+function setStationOf(find) {
+  stationOf = find
+}
+
+/** Makes a lease of one that another thread sent with `lease.transfer()`. */
+function adopt(token) {
+  if (typeof token !== 'bigint' || token < 0n) {
+    throw invalid(`Lease.adopt: "token" must be a BigInt from lease.transfer(), not ${shown(token)}`)
+  }
+  return receive(stationOf(native.sentPool(token)), token)
+}
+
+module.exports = { Lease, get, getCold, put, setStationOf }

@@ -1,0 +1,320 @@
+'use strict'
+
+// A pool as this environment sees it: magazines of idle buffers that get and put serve without leaving JavaScript, and
+// the cold paths behind them.
+//
+// Statistics: gets, puts, idle counts and requested bytes are written into a counter block that core reads, so any
+// thread and any language sees exact numbers at no cost per operation.
+
+const { constants } = require('node:buffer')
+const { native, scratch } = require('./native')
+const { byteLengthOf, LeaseView, fill, transfer } = require('./view')
+
+/** Counter block: gate, requested bytes, then gets, puts and idle count of each class. */
+const GATE = 0
+const REQUESTED = 1
+const FIRST = 2
+const STRIDE = 3
+
+/** The gate's value when core wants the idle buffers back once; 1 is for good. */
+const GATE_TRIM = 2
+
+/** Columns of a buffer's row; `src/rows.rs` says what each means. */
+const COLUMNS = 8
+const CHUNK_ROWS = 64
+
+/** Clear policies, as the addon numbers them. */
+const ON_PUT = 0
+const ON_GET = 1
+const NEVER = 2
+
+/** On Node 20 each new ArrayBuffer over memory above this makes V8 collect all its garbage. */
+const REWRAP_MAX = 16 * 1024 * 1024
+
+/** One buffer. */
+class Slab {
+  constructor(station, index, arrayBuffer, capacity, kind) {
+    this.station = station
+    this.index = index
+    this.arrayBuffer = arrayBuffer
+    this.bytes = byteLengthOf(arrayBuffer)
+    this.capacity = capacity
+    /** The size class, or -1 for a lease of its own (oversized or beyond the limit). */
+    this.kind = kind
+    this.row = station.rowsOf(index)
+    this.at = (index % CHUNK_ROWS) * COLUMNS
+    /** Somebody asked a view for its ArrayBuffer. */
+    this.whole = false
+    /** It was put with `detach: false`: an earlier tenant may still have its ArrayBuffer. */
+    this.loose = false
+    /** How much may hold an earlier tenant's bytes; always 0 where put clears. */
+    this.dirty = 0
+  }
+}
+
+/** Stations that core cannot look into: their last numbers are handed over when the thread ends. */
+let unseen
+
+function mirrorAtExit(station) {
+  if (unseen === undefined) {
+    unseen = new Set()
+    process.once('exit', () => {
+      for (const weak of unseen) weak.deref()?.mirror()
+    })
+  }
+  unseen.add(new WeakRef(station))
+}
+
+/** Leaked buffers, where memory is V8's own and the addon's finalizers see nothing. */
+const collected = new FinalizationRegistry(({ number, index, serial, mirror }) => {
+  mirror()
+  native.collected(number, index, serial)
+})
+
+class Station {
+  constructor(description) {
+    /** Its collection releases the addon's side. */
+    this.keep = description.keep
+    this.number = description.number
+    this.id = description.id
+    this.name = description.name
+    this.sizes = description.classes
+    this.onLimit = description.onLimit
+    this.clear = description.clear
+    this.maxBytes = description.maxBytes
+    this.largest = this.sizes[this.sizes.length - 1]
+    /** The first class worth looking at, by the bit length of the size less 1. */
+    this.first = new Uint8Array(33)
+    for (let bits = 0; bits <= 32; bits++) {
+      const least = bits === 0 ? 0 : 2 ** (bits - 1) + 1
+      const found = this.sizes.findIndex((size) => size >= least)
+      this.first[bits] = found < 0 ? this.sizes.length - 1 : found
+    }
+    this.stacks = this.sizes.map(() => [])
+    /** Fewest idle buffers of each class since the last look of the decay. */
+    this.low = this.sizes.map(() => 0)
+    this.idleBytes = 0
+    /** Up to here a put keeps the buffer without asking core; below 0 every put takes the cold path. */
+    this.ownShare = Math.min(description.threadCacheBytes, description.maxRetainedBytes)
+    this.keepBytes = this.ownShare
+    this.mayKeepMore = this.ownShare > 0
+    this.chunks = []
+    this.external = true
+    const block = native.counters(this.number)
+    if (block === undefined) {
+      this.external = false
+      this.counters = new Float64Array(FIRST + STRIDE * this.sizes.length)
+      mirrorAtExit(this)
+    } else {
+      this.counters = new Float64Array(block)
+    }
+    /** Called after a put, while somebody waits for one. */
+    this.waiters = undefined
+    this.pool = undefined
+    // A clock that costs little: read again after some gets, and when the event loop has turned.
+    this.stamp = 0
+    this.stampsLeft = 0
+    this.stampStreak = 0
+    this.stampArmed = false
+  }
+
+  /** Returns the chunk of rows that a buffer's row is in. */
+  rowsOf(index) {
+    const number = Math.trunc(index / CHUNK_ROWS)
+    let rows = this.chunks[number]
+    if (rows === undefined) {
+      const block = native.rows(this.number, number)
+      rows = block === undefined ? new Float64Array(CHUNK_ROWS * COLUMNS) : new Float64Array(block)
+      this.chunks[number] = rows
+    }
+    return rows
+  }
+
+  /** Shows core what it cannot see itself where memory is V8's own. */
+  mirror() {
+    if (!this.external) this.counters[GATE] = native.mirror(this.number, this.counters, this.chunks)
+  }
+
+  /** Reads the clock; returns the time of this get in ms since 1970, a little later than the last one's. */
+  readClock() {
+    const now = Date.now()
+    const later = now > this.stamp
+    this.stamp = later ? now : this.stamp + 0.0005
+    this.stampStreak = later ? 0 : this.stampStreak + 1
+    if (this.stampStreak > 16 && !this.stampArmed) {
+      this.stampArmed = true
+      setImmediate(turned, this).unref()
+    }
+    this.stampsLeft = this.stampArmed ? 32 : 0
+    return this.stamp
+  }
+
+  /** Makes the record of the buffer that the addon has just returned. */
+  admit(arrayBuffer, kind) {
+    const index = scratch[0]
+    const bytes = scratch[1]
+    const slab = new Slab(this, index, arrayBuffer ?? new ArrayBuffer(bytes), scratch[2], kind)
+    if (arrayBuffer === undefined) {
+      const mirror = Station.prototype.mirror.bind(this)
+      collected.register(slab, { number: this.number, index, serial: scratch[5], mirror })
+    }
+    return slab
+  }
+
+  /**
+   * Fetches a buffer of a class from core.
+   * @returns {Slab | undefined} undefined when the limit is reached
+   */
+  take(kind) {
+    if (this.counters[GATE] !== 0) this.settle()
+    for (let tries = 0; ; tries++) {
+      try {
+        return this.admit(native.take(this.number, kind), kind)
+      } catch (error) {
+        if (error.code !== 'ERR_MILLPOND_EXHAUSTED') throw error
+        if (tries > 0 || this.idleBytes === 0) return undefined
+        // Idle buffers of other classes count against the limit too.
+        this.flush()
+      }
+    }
+  }
+
+  /**
+   * Takes a lease of its own from core.
+   * @returns {Slab | undefined} undefined when the limit is reached
+   */
+  takeOwn(length, withinLimit, site) {
+    if (length > constants.MAX_LENGTH) {
+      const beyond = length > this.maxBytes && (withinLimit || this.onLimit >= 0)
+      if (beyond) return undefined
+      this.misuse('NO_MEMORY', length, 0, 0, site)
+    }
+    if (this.counters[GATE] === GATE_TRIM) this.settle()
+    const bounded = withinLimit || this.onLimit >= 0
+    if (bounded && !native.roomFor(this.number, length)) {
+      this.flush()
+      if (!native.roomFor(this.number, length)) return undefined
+    }
+    return this.admit(native.takeOwn(this.number, length, bounded, site), -1)
+  }
+
+  /** Makes sure that nobody else has an idle buffer's ArrayBuffer; retires the buffer otherwise. */
+  isWhole(slab) {
+    if (byteLengthOf(slab.arrayBuffer) === slab.bytes) return true
+    native.retire(this.number, slab.index)
+    return false
+  }
+
+  /** Makes a new ArrayBuffer over the memory; the old one and all views of it are dead. */
+  renew(slab) {
+    if (transfer !== undefined) slab.arrayBuffer = transfer(slab.arrayBuffer)
+    else if (this.external) slab.arrayBuffer = native.rewrap(this.number, slab.index, slab.arrayBuffer)
+    else slab.arrayBuffer = structuredClone(slab.arrayBuffer, { transfer: [slab.arrayBuffer] })
+    slab.row[slab.at + 1] = 0
+    slab.loose = false
+  }
+
+  /** Tells whether a put may keep this buffer; the hot path has asked for its own share only. */
+  mayKeep(slab) {
+    if (this.counters[GATE] !== 0) {
+      this.settle()
+      if (this.counters[GATE] !== 0) return false
+    }
+    if (transfer === undefined && this.external && slab.bytes > REWRAP_MAX) return false
+    if (this.idleBytes + slab.bytes <= this.ownShare) return true
+    this.mirror()
+    return this.mayKeepMore && native.mayKeep(this.number, slab.kind)
+  }
+
+  /** Puts an idle buffer into its magazine. */
+  push(slab) {
+    const kind = slab.kind
+    const stack = this.stacks[kind]
+    stack.push(slab)
+    this.counters[FIRST + STRIDE * kind + 2] = stack.length
+    this.idleBytes += slab.bytes
+  }
+
+  /** Takes an idle buffer out of its magazine to give it back. */
+  pop(kind) {
+    const stack = this.stacks[kind]
+    const slab = stack.pop()
+    this.counters[FIRST + STRIDE * kind + 2] = stack.length
+    if (this.low[kind] > stack.length) this.low[kind] = stack.length
+    this.idleBytes -= slab.bytes
+    return slab
+  }
+
+  /** Gives a buffer back to core: at a put that keeps nothing, or out of the magazine. Returns its bytes. */
+  giveBack(slab, dirty, atPut) {
+    if (!this.isWhole(slab)) return 0
+    native.give(this.number, slab.index, slab.arrayBuffer, dirty, atPut)
+    return slab.bytes
+  }
+
+  /** How much of an idle buffer core has to clear. */
+  dirtyOf(slab) {
+    if (!this.external || this.clear === NEVER) return 0
+    // A stale view of an earlier tenant may have written anything at any time.
+    return slab.loose ? slab.bytes : slab.dirty
+  }
+
+  /** Gives back every idle buffer. Returns the bytes. */
+  flush() {
+    let bytes = 0
+    for (let kind = 0; kind < this.stacks.length; kind++) {
+      while (this.stacks[kind].length > 0) {
+        const slab = this.pop(kind)
+        bytes += this.giveBack(slab, this.dirtyOf(slab), false)
+      }
+    }
+    return bytes
+  }
+
+  /** Gives back by halves what was never needed since the last look. */
+  decay() {
+    for (let kind = 0; kind < this.stacks.length; kind++) {
+      let unused = Math.ceil(this.low[kind] / 2)
+      while (unused-- > 0) {
+        const slab = this.pop(kind)
+        this.giveBack(slab, this.dirtyOf(slab), false)
+      }
+      this.low[kind] = this.stacks[kind].length
+    }
+  }
+
+  /** Does what the gate asks for: gives everything idle back. */
+  settle() {
+    this.flush()
+    native.settled(this.number)
+    this.mirror()
+  }
+
+  /** Counts a misuse and throws core's error for it; `got`, `firstPut` and `here` are numbers of places, or 0. */
+  misuse(kind, length, got = 0, firstPut = 0, here = 0) {
+    native.misuse(this.number, kind, length, got, firstPut, here)
+  }
+
+  /** Clears the bytes that a tenant may have written before another one sees them. */
+  clearAtGet(slab) {
+    if (slab.dirty > 0) {
+      fill(new LeaseView(slab.arrayBuffer, 0, slab.dirty, slab), 0)
+      slab.dirty = 0
+    }
+  }
+
+  /** Makes every put take the cold path while somebody waits, and wakes them there. */
+  setWaiters(wake) {
+    this.waiters = wake
+    this.keepBytes = wake === undefined ? this.ownShare : -1
+  }
+}
+
+/** The event loop turned: the next get reads the clock. */
+function turned(station) {
+  station.stampArmed = false
+  station.stampsLeft = 0
+  station.stampStreak = 0
+}
+
+module.exports = { Station, GATE, REQUESTED, FIRST, STRIDE, ON_PUT, ON_GET, NEVER }

@@ -1,0 +1,248 @@
+//! The addon's functions about buffers: what a get or a put does when JavaScript's magazine cannot serve it.
+
+use std::rc::Rc;
+
+use millpond::{Error, ErrorKind, raw};
+
+use crate::handover::{self, Moved};
+use crate::js::{Call, Fail, Outcome, Value, exports, internal};
+use crate::rows::Column;
+use crate::slab::{Origin, Slab, show_detached};
+use crate::station::Station;
+
+exports! {
+    c"take" => take,
+    c"takeOwn" => take_own,
+    c"give" => give,
+    c"putOwn" => put_own,
+    c"lose" => lose,
+    c"retire" => retire,
+    c"overrun" => overrun,
+    c"rewrap" => rewrap,
+    c"detach" => detach,
+    c"send" => send,
+    c"sentPool" => sent_pool,
+    c"adopt" => adopt,
+    c"load" => load,
+    c"store" => store,
+    c"tailWritten" => tail_written,
+    c"collected" => collected,
+}
+
+fn station(call: &Call<'_>) -> Outcome<Rc<Station>> {
+    call.environment.station(call.size(0)?)
+}
+
+/// Returns the station and buffer that the first two arguments name.
+fn buffer(call: &Call<'_>) -> Outcome<(Rc<Station>, Rc<Slab>)> {
+    let station = station(call)?;
+    let slab = station.slab(call.size(1)?)?;
+    Ok((station, slab))
+}
+
+fn token(slab: &Slab) -> Outcome<u64> {
+    match slab.origin {
+        Origin::Stock { token, .. } => Ok(token),
+        Origin::Own { .. } => Err(internal("the buffer has no size class")),
+    }
+}
+
+fn own(slab: &Slab) -> Outcome<u64> {
+    match slab.origin {
+        Origin::Own { lease } => Ok(lease),
+        Origin::Stock { .. } => Err(internal("the buffer has a size class")),
+    }
+}
+
+/// take(station, class) -> ArrayBuffer, or undefined where the host refuses ours; scratch: index, length, capacity
+fn take(call: &Call<'_>) -> Outcome<Value> {
+    station(call)?.take(call.js, call.size(1)?)
+}
+
+/// takeOwn(station, length, withinLimit, site) -> the same
+fn take_own(call: &Call<'_>) -> Outcome<Value> {
+    let site = handover::site(call.number(3)?);
+    station(call)?.take_own(call.js, call.size(1)?, call.boolean(2)?, site)
+}
+
+/// give(station, index, arrayBuffer, dirty, put): gives a buffer back to core, at a put or from the magazine.
+///
+/// The first `dirty` bytes are to be cleared before anybody else gets them.
+fn give(call: &Call<'_>) -> Outcome<Value> {
+    let (station, slab) = buffer(call)?;
+    let token = token(&slab)?;
+    let dirty = call.size(3)?.min(slab.bytes);
+    let put = call.boolean(4)?;
+    slab.seal(call.js, call.value(2)?)?;
+    slab.leave();
+    if put {
+        station.stock().put(token, dirty)?;
+    } else {
+        slab.give_idle(token, dirty)?;
+    }
+    call.undefined()
+}
+
+/// putOwn(station, index, arrayBuffer, used, site)
+fn put_own(call: &Call<'_>) -> Outcome<Value> {
+    let (station, slab) = buffer(call)?;
+    let lease = own(&slab)?;
+    let used = call.size(3)?;
+    let site = handover::site(call.number(4)?);
+    slab.seal(call.js, call.value(2)?)?;
+    slab.leave();
+    raw::put(station.pool().id(), lease, Some(used), site)?;
+    call.undefined()
+}
+
+/// lose(station, index, length): somebody else has the ArrayBuffer of a leased buffer
+fn lose(call: &Call<'_>) -> Outcome<Value> {
+    let (station, slab) = buffer(call)?;
+    let length = call.size(2)?;
+    slab.leave();
+    match slab.origin {
+        Origin::Stock { token, .. } => station.stock().lose(token, length)?,
+        Origin::Own { lease } => raw::lose(station.pool().id(), lease)?,
+    }
+    call.undefined()
+}
+
+/// retire(station, index): the same for an idle buffer
+fn retire(call: &Call<'_>) -> Outcome<Value> {
+    let (station, slab) = buffer(call)?;
+    let token = token(&slab)?;
+    slab.leave();
+    station.stock().retire(token)?;
+    call.undefined()
+}
+
+/// overrun(station, index, arrayBuffer, length, got): the bytes behind the length were written; always throws
+fn overrun(call: &Call<'_>) -> Outcome<Value> {
+    let (station, slab) = buffer(call)?;
+    let token = token(&slab)?;
+    let length = call.size(3)?;
+    let got = handover::site(call.number(4)?);
+    slab.seal(call.js, call.value(2)?)?;
+    slab.leave();
+    station.stock().overrun(token)?;
+    Err(Fail::Error(Error::new(
+        ErrorKind::Overrun,
+        format!(
+            "a lease of {length} bytes (capacity {}) of pool \"{}\" was written past its end, through the ArrayBuffer \
+             of its buffer; got at {got}. The buffer is discarded; write at most the length",
+            slab.capacity,
+            station.pool().name(),
+        ),
+    )))
+}
+
+/// rewrap(station, index, arrayBuffer) -> a new ArrayBuffer; the old one is detached (Node 20 has no transfer)
+fn rewrap(call: &Call<'_>) -> Outcome<Value> {
+    let (_, slab) = buffer(call)?;
+    slab.seal(call.js, call.value(2)?)?;
+    slab.wrap(call.js)
+}
+
+/// detach(station, index, arrayBuffer, length): the buffer leaves the pool for good; -> an ArrayBuffer of `length`
+///
+/// Undefined where there are no bytes, or where the ArrayBuffer is V8's own and stays the user's. When this throws,
+/// the lease is over all the same.
+fn detach(call: &Call<'_>) -> Outcome<Value> {
+    let (station, slab) = buffer(call)?;
+    let length = call.size(3)?;
+    let shown = slab.was_wrapped();
+    if shown {
+        // Core copies small buffers and uses them again: older views must be dead before.
+        slab.seal(call.js, call.value(2)?)?;
+    }
+    slab.leave();
+    let owned = match slab.origin {
+        Origin::Stock { token, .. } => station.stock().detach(token, length)?,
+        Origin::Own { lease } => raw::detach(station.pool().id(), lease)?,
+    };
+    if shown { show_detached(call.js, station.pool().name(), owned) } else { call.undefined() }
+}
+
+/// send(station, index, arrayBuffer, length) -> the token of a lease on its way
+fn send(call: &Call<'_>) -> Outcome<Value> {
+    let (station, slab) = buffer(call)?;
+    let rows = station.rows();
+    let mut moved = Moved::new(station.pool().clone(), slab.origin, slab.data());
+    moved.bytes = slab.bytes;
+    moved.capacity = slab.capacity;
+    moved.length = call.size(3)?;
+    moved.since = rows.get(slab.index, Column::Since);
+    moved.site = rows.get(slab.index, Column::Site);
+    slab.seal(call.js, call.value(2)?)?;
+    slab.leave();
+    let number = handover::send(moved);
+    call.js.bigint(number)
+}
+
+/// sentPool(token) -> the id of its pool
+fn sent_pool(call: &Call<'_>) -> Outcome<Value> {
+    let pool = handover::pool_of(call.bigint(0)?)?;
+    call.js.bigint(pool.id())
+}
+
+/// adopt(station, token) -> ArrayBuffer or undefined; scratch: index, bytes, capacity, class or -1, length
+fn adopt(call: &Call<'_>) -> Outcome<Value> {
+    let station = station(call)?;
+    let number = call.bigint(1)?;
+    let moved = handover::receive(number)?;
+    if moved.pool.id() != station.pool().id() {
+        handover::put_back(number, moved);
+        return Err(internal("the lease is another pool's"));
+    }
+    match station.adopt(call.js, &moved) {
+        Ok(value) => Ok(value),
+        Err(fail) => {
+            handover::put_back(number, moved);
+            Err(fail)
+        }
+    }
+}
+
+/// load(station, index, arrayBuffer): copies core's memory into V8's, where V8 may not see core's
+fn load(call: &Call<'_>) -> Outcome<Value> {
+    let (_, slab) = buffer(call)?;
+    slab.exchange(call.js, call.value(2)?, false)?;
+    call.undefined()
+}
+
+/// store(station, index, arrayBuffer): the other way
+fn store(call: &Call<'_>) -> Outcome<Value> {
+    let (_, slab) = buffer(call)?;
+    slab.exchange(call.js, call.value(2)?, true)?;
+    call.undefined()
+}
+
+/// tailWritten(arrayBuffer, from) -> whether any byte from there on is not 0
+fn tail_written(call: &Call<'_>) -> Outcome<Value> {
+    let (data, length) = call.js.array_buffer(call.value(0)?)?;
+    let from = call.size(1)?.min(length);
+    let written = length > from && {
+        // SAFETY: `from` is inside the ArrayBuffer.
+        let start = unsafe { data.add(from) };
+        // SAFETY: the bytes up to `length` are the ArrayBuffer's, initialised, and no JavaScript of this thread runs
+        // while the slice lives; memory that a pinned operation still writes is never looked at (put refuses it).
+        let tail = unsafe { std::slice::from_raw_parts(start, length - from) };
+        // Eight at a time, where aligned: an untouched page is read once and stays the system's zero page.
+        // SAFETY: every bit pattern is a u64.
+        let (head, words, rest) = unsafe { tail.align_to::<u64>() };
+        head.iter().any(|byte| *byte != 0) || words.iter().any(|word| *word != 0) || rest.iter().any(|byte| *byte != 0)
+    };
+    call.js.boolean(written)
+}
+
+/// collected(station, index, serial): V8's collector took the buffer's JavaScript object; where memory is V8's own
+fn collected(call: &Call<'_>) -> Outcome<Value> {
+    // The station may be gone with all its buffers, the buffer may have left, another one may have its number.
+    if let Ok((_, slab)) = buffer(call)
+        && slab.serial == call.number(2)?
+        && !slab.is_wrapped()
+    {
+        slab.unreachable(Some(call.js));
+    }
+    call.undefined()
+}

@@ -1,0 +1,193 @@
+//! Holds what belongs to one environment: the main thread or one worker.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::ffi::{c_char, c_void};
+use std::ptr;
+use std::rc::Rc;
+
+use millpond::{Error, ErrorKind};
+use napi::sys;
+
+use crate::js::{Fail, Js, Outcome, Value, call, check, internal};
+use crate::station::Station;
+
+/// Room for the numbers that a call returns beside its value.
+pub(crate) const SCRATCH: usize = 8;
+
+/// What JavaScript hands over once, when it has loaded the addon.
+struct Hooks {
+    notify: sys::napi_ref,
+    error_class: sys::napi_ref,
+    scratch: *mut f64,
+    thread: String,
+}
+
+/// One environment's state.
+///
+/// *Thread-bound:* to the environment's thread. *Fork:* Node does not fork.
+pub(crate) struct Environment {
+    stations: RefCell<Vec<Option<Rc<Station>>>>,
+    hooks: OnceCell<Hooks>,
+    /// False where the host refuses ArrayBuffers over memory that is not V8's own.
+    external: Cell<bool>,
+}
+
+impl Environment {
+    /// Makes the state of the environment that is loading the addon; it lives until that environment ends.
+    pub(crate) fn install(js: Js) -> Outcome<*const Environment> {
+        let environment = Rc::new(Environment {
+            stations: RefCell::new(Vec::new()),
+            hooks: OnceCell::new(),
+            external: Cell::new(true),
+        });
+        let data = Rc::into_raw(environment);
+        let set = call!(js, napi_set_instance_data(data.cast_mut().cast::<c_void>(), Some(uninstall), ptr::null_mut()));
+        if set.is_err() {
+            // SAFETY: the pointer comes from `Rc::into_raw` above and nobody else took it.
+            drop(unsafe { Rc::from_raw(data) });
+        }
+        set.map(|()| data)
+    }
+
+    /// Takes over what JavaScript set up: the scratch array, the function to notify, the error class.
+    pub(crate) fn set_up(
+        &self,
+        js: Js,
+        scratch: Value,
+        notify: Value,
+        error_class: Value,
+        thread: String,
+        external: bool,
+    ) -> Outcome<()> {
+        let (data, length) = js.float64_array(scratch)?;
+        if length < SCRATCH {
+            return Err(internal("the scratch array is too short"));
+        }
+        // The array stays referenced for the life of the environment, so its memory stays where it is.
+        js.reference(scratch)?;
+        let hooks =
+            Hooks { notify: js.reference(notify)?, error_class: js.reference(error_class)?, scratch: data, thread };
+        self.external.set(external);
+        self.hooks.set(hooks).map_err(|_| internal("set up twice"))
+    }
+
+    /// The thread's name in leak records: "main" or "worker 3".
+    pub(crate) fn thread(&self) -> String {
+        self.hooks.get().map_or_else(String::new, |hooks| hooks.thread.clone())
+    }
+
+    pub(crate) fn external(&self) -> bool {
+        self.external.get()
+    }
+
+    /// Notes that the host refuses external ArrayBuffers.
+    pub(crate) fn refuse_external(&self) {
+        self.external.set(false);
+    }
+
+    /// Returns numbers beside a call's value.
+    pub(crate) fn scratch(&self, numbers: &[f64]) {
+        if let Some(hooks) = self.hooks.get() {
+            for (index, number) in numbers.iter().enumerate().take(SCRATCH) {
+                // SAFETY: the scratch array has SCRATCH elements (`set_up`) and is kept alive by a reference.
+                unsafe { hooks.scratch.add(index).write(*number) };
+            }
+        }
+    }
+
+    /// Adds a station and returns its number.
+    pub(crate) fn add(self: &Rc<Self>, make: impl FnOnce(usize) -> Outcome<Rc<Station>>) -> Outcome<Rc<Station>> {
+        let mut stations = self.stations.borrow_mut();
+        let number = stations.iter().position(Option::is_none).unwrap_or(stations.len());
+        let station = make(number)?;
+        if number == stations.len() {
+            stations.push(None);
+        }
+        stations[number] = Some(Rc::clone(&station));
+        Ok(station)
+    }
+
+    pub(crate) fn station(&self, number: usize) -> Outcome<Rc<Station>> {
+        match self.stations.borrow().get(number) {
+            Some(Some(station)) => Ok(Rc::clone(station)),
+            _ => Err(internal("no such station")),
+        }
+    }
+
+    /// Lets go of a station.
+    pub(crate) fn remove(&self, number: usize) {
+        let station = self.stations.borrow_mut().get_mut(number).and_then(Option::take);
+        drop(station);
+    }
+
+    /// Returns the environment that a callback's data pointer names, as an owner.
+    pub(crate) fn rc(&self) -> Rc<Environment> {
+        let pointer: *const Environment = self;
+        // SAFETY: every `Environment` is made by `install`, inside an `Rc` whose count the instance data keeps above 0.
+        unsafe { Rc::increment_strong_count(pointer) };
+        // SAFETY: the count was incremented for this owner just now.
+        unsafe { Rc::from_raw(pointer) }
+    }
+
+    /// Tells JavaScript that the collector found a lease that nobody put.
+    pub(crate) fn notify_leak(&self, js: Js, pool: &str, length: usize, site: &str) {
+        let Some(hooks) = self.hooks.get() else { return };
+        let tell = || -> Outcome<()> {
+            let notify = js.referenced(hooks.notify)?;
+            let arguments = [js.string(pool)?, js.number(length as f64)?, js.string(site)?];
+            let this = js.undefined()?;
+            let mut result = ptr::null_mut();
+            call!(js, napi_call_function(this, notify, arguments.len(), arguments.as_ptr(), &mut result))
+        };
+        // The warning is a courtesy: a collector's callback has nobody to report its failure to.
+        let _ = tell();
+    }
+
+    /// Throws as a `MillpondError`.
+    pub(crate) fn throw(&self, js: Js, fail: Fail) {
+        let Fail::Error(error) = fail else { return };
+        let code = format!("ERR_MILLPOND_{}", error.kind().name());
+        let throw = || -> Outcome<()> {
+            let Some(hooks) = self.hooks.get() else {
+                return Err(internal("not set up"));
+            };
+            let class = js.referenced(hooks.error_class)?;
+            let arguments = [js.string(&code)?, js.string(&error.message())?];
+            let mut value = ptr::null_mut();
+            call!(js, napi_new_instance(class, arguments.len(), arguments.as_ptr(), &mut value))?;
+            call!(js, napi_throw(value))
+        };
+        if throw().is_err() {
+            throw_plain(js, &error);
+        }
+    }
+}
+
+/// Throws without the help of JavaScript; a pending exception stays.
+fn throw_plain(js: Js, error: &Error) {
+    let code = format!("ERR_MILLPOND_{}\0", error.kind().name());
+    let message = format!("{}\0", error.message().replace('\0', " "));
+    // SAFETY: both strings end with NUL and outlive the call; `js` is the running environment.
+    let status =
+        unsafe { sys::napi_throw_error(js.env(), code.as_ptr().cast::<c_char>(), message.as_ptr().cast::<c_char>()) };
+    // It fails only when an exception is pending already: the callback fails with that one.
+    let _ = check(status, "napi_throw_error");
+}
+
+/// Ends an environment's state; Node calls it once, after the last finalizer of its buffers.
+unsafe extern "C" fn uninstall(_env: sys::napi_env, data: *mut c_void, _hint: *mut c_void) {
+    // SAFETY: `install` stored an `Rc::into_raw` pointer; Node hands it back once.
+    let environment = unsafe { Rc::from_raw(data.cast::<Environment>().cast_const()) };
+    let stations = std::mem::take(&mut *environment.stations.borrow_mut());
+    for station in stations.into_iter().flatten() {
+        station.end();
+    }
+}
+
+/// The error of an allocation that failed inside V8.
+pub(crate) fn no_memory(pool: &str, length: usize) -> Fail {
+    Fail::Error(Error::new(
+        ErrorKind::NoMemory,
+        format!("pool \"{pool}\": V8 makes no ArrayBuffer of {length} bytes; put leases or ask for less"),
+    ))
+}

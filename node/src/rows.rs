@@ -1,0 +1,200 @@
+//! Notes who holds which buffer, in memory that JavaScript writes and every thread may read.
+//!
+//! One row per buffer of a station, eight `f64` each:
+//! ```text
+//! 0 length leased + 1, 0 when idle   1 1 when a view was handed out   2 time of the get (ms since 1970)
+//! 3 number of the get's site, or 0   4 capacity                       5 1 when core lists the lease itself
+//! ```
+//! JavaScript writes columns 0 to 3 with plain stores; a finalizer and `leaks()` read them. A row is read by other
+//! threads while its owner writes it: they may see a lease that has just ended, never anything but a number.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+pub(crate) const COLUMNS: usize = 8;
+pub(crate) const CHUNK_ROWS: usize = 64;
+const CHUNK_CELLS: usize = COLUMNS * CHUNK_ROWS;
+
+/// The columns of a row.
+#[derive(Copy, Clone)]
+pub(crate) enum Column {
+    Length = 0,
+    Exposed = 1,
+    Since = 2,
+    Site = 3,
+    Capacity = 4,
+    Listed = 5,
+}
+
+/// Rows that one Float64Array shows.
+pub(crate) struct Chunk([AtomicU64; CHUNK_CELLS]);
+
+impl Chunk {
+    /// Returns the address and length in bytes for an ArrayBuffer; `AtomicU64` allows writes through it.
+    pub(crate) fn memory(&self) -> (*mut u8, usize) {
+        (self.0.as_ptr().cast_mut().cast::<u8>(), size_of::<Chunk>())
+    }
+
+    fn get(&self, row: usize, column: Column) -> f64 {
+        f64::from_bits(self.0[row * COLUMNS + column as usize].load(Ordering::Relaxed))
+    }
+
+    fn set(&self, row: usize, column: Column, value: f64) {
+        self.0[row * COLUMNS + column as usize].store(value.to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// One station's rows.
+pub(crate) struct Rows {
+    thread: String,
+    chunks: Mutex<Vec<Arc<Chunk>>>,
+}
+
+/// A lease that nobody put yet.
+pub(crate) struct LiveLease {
+    pub length: f64,
+    pub capacity: f64,
+    pub since: f64,
+    pub site: f64,
+    pub thread: String,
+}
+
+/// The rows of all stations, by pool.
+type Registry = HashMap<u64, Vec<Weak<Rows>>>;
+
+fn registry() -> MutexGuard<'static, Registry> {
+    static REGISTRY: OnceLock<Mutex<Registry>> = OnceLock::new();
+    lock(REGISTRY.get_or_init(Mutex::default))
+}
+
+/// Locks what no panic can leave half done.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Rows {
+    /// Makes the rows of a station of `pool`, listed until they are dropped.
+    pub(crate) fn new(pool: u64, thread: String) -> Arc<Rows> {
+        let rows = Arc::new(Rows { thread, chunks: Mutex::default() });
+        let mut registry = registry();
+        let listed = registry.entry(pool).or_default();
+        listed.retain(|rows| rows.strong_count() > 0);
+        listed.push(Arc::downgrade(&rows));
+        drop(registry);
+        rows
+    }
+
+    /// Forgets a pool's stations that are gone.
+    pub(crate) fn unlist(pool: u64) {
+        let mut registry = registry();
+        if let Some(listed) = registry.get_mut(&pool) {
+            listed.retain(|rows| rows.strong_count() > 0);
+            if listed.is_empty() {
+                registry.remove(&pool);
+            }
+        }
+    }
+
+    /// Returns a chunk; makes it when it is the next one.
+    pub(crate) fn chunk(&self, number: usize) -> Option<Arc<Chunk>> {
+        let mut chunks = lock(&self.chunks);
+        if number == chunks.len() {
+            chunks.push(Arc::new(Chunk([const { AtomicU64::new(0) }; CHUNK_CELLS])));
+        }
+        chunks.get(number).cloned()
+    }
+
+    pub(crate) fn get(&self, index: usize, column: Column) -> f64 {
+        lock(&self.chunks).get(index / CHUNK_ROWS).map_or(0.0, |chunk| chunk.get(index % CHUNK_ROWS, column))
+    }
+
+    /// Starts a buffer's row: idle, not seen by anybody.
+    pub(crate) fn start(&self, index: usize, capacity: usize, listed_by_core: bool) {
+        if let Some(chunk) = self.chunk(index / CHUNK_ROWS) {
+            let row = index % CHUNK_ROWS;
+            for column in [Column::Length, Column::Exposed, Column::Since, Column::Site] {
+                chunk.set(row, column, 0.0);
+            }
+            chunk.set(row, Column::Capacity, capacity as f64);
+            chunk.set(row, Column::Listed, f64::from(u8::from(listed_by_core)));
+        }
+    }
+
+    /// Marks a row as nobody's.
+    pub(crate) fn clear(&self, index: usize) {
+        if let Some(chunk) = lock(&self.chunks).get(index / CHUNK_ROWS) {
+            chunk.set(index % CHUNK_ROWS, Column::Length, 0.0);
+        }
+    }
+
+    /// Takes over what JavaScript noted in its own memory, where it may not see ours.
+    pub(crate) fn copy_from(&self, number: usize, cells: &[f64]) {
+        if let Some(chunk) = lock(&self.chunks).get(number) {
+            for (index, value) in cells.iter().enumerate().take(CHUNK_CELLS) {
+                if index % COLUMNS < Column::Capacity as usize {
+                    chunk.0[index].store(value.to_bits(), Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+/// Lists the live leases that stations of a pool hold, except those that core lists itself.
+pub(crate) fn live_leases(pool: u64) -> Vec<LiveLease> {
+    let stations: Vec<Arc<Rows>> =
+        registry().get(&pool).map(|listed| listed.iter().filter_map(Weak::upgrade).collect()).unwrap_or_default();
+    let mut leases = Vec::new();
+    for rows in stations {
+        for chunk in lock(&rows.chunks).iter() {
+            for row in 0..CHUNK_ROWS {
+                let length = chunk.get(row, Column::Length);
+                if length > 0.0 && chunk.get(row, Column::Listed) == 0.0 {
+                    leases.push(LiveLease {
+                        length: length - 1.0,
+                        capacity: chunk.get(row, Column::Capacity),
+                        since: chunk.get(row, Column::Since),
+                        site: chunk.get(row, Column::Site),
+                        thread: rows.thread.clone(),
+                    });
+                }
+            }
+        }
+    }
+    leases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_rows_are_listed_until_the_station_is_gone() {
+        let rows = Rows::new(77, "worker 1".into());
+        rows.start(0, 512, false);
+        rows.start(CHUNK_ROWS, 1024, false);
+        rows.start(1, 1 << 20, true);
+        let chunk = rows.chunk(0).expect("made by start");
+        chunk.set(0, Column::Length, 101.0);
+        chunk.set(1, Column::Length, 7.0);
+        let live = live_leases(77);
+        assert_eq!(live.len(), 1);
+        assert_eq!((live[0].length, live[0].capacity), (100.0, 512.0));
+        assert_eq!(live[0].thread, "worker 1");
+        rows.clear(0);
+        assert!(live_leases(77).is_empty());
+        chunk.set(0, Column::Length, 5.0);
+        drop(rows);
+        Rows::unlist(77);
+        assert!(live_leases(77).is_empty());
+    }
+
+    #[test]
+    fn a_mirror_never_changes_what_core_wrote() {
+        let rows = Rows::new(78, "main".into());
+        rows.start(0, 4096, false);
+        rows.copy_from(0, &[11.0, 1.0, 5.0, 0.0, -1.0, -1.0, -1.0, -1.0]);
+        assert_eq!(rows.get(0, Column::Length), 11.0);
+        assert_eq!(rows.get(0, Column::Capacity), 4096.0);
+    }
+}

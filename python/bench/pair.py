@@ -1,0 +1,138 @@
+"""Measures get+put, `with` and memoryview against bytearray, in one run.
+
+    python bench/pair.py [--json]
+
+Each row is the median of short repetitions, those with an involuntary context switch left
+out, with the cost of the empty loop taken off. The ratio is what to look at: the
+nanoseconds are this machine's.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import millpond
+
+SIZE = 1024
+LOOPS = 20_000
+REPEATS = 61
+
+
+def empty(n: int) -> None:
+    for _ in range(n):
+        pass
+
+
+def plain(n: int) -> None:
+    make = bytearray
+    for _ in range(n):
+        make(SIZE)
+
+
+def pair(n: int) -> None:
+    pool = millpond.default_pool()
+    get, put = pool.get, pool.put
+    for _ in range(n):
+        put(get(SIZE))
+
+
+def pair_named(n: int) -> None:
+    pool = millpond.default_pool()
+    for _ in range(n):
+        lease = pool.get(SIZE)
+        pool.put(lease)
+
+
+def pair_release(n: int) -> None:
+    get = millpond.get
+    for _ in range(n):
+        get(SIZE).release()
+
+
+def block(n: int) -> None:
+    get = millpond.get
+    for _ in range(n):
+        with get(SIZE):
+            pass
+
+
+def filled_plain(n: int) -> None:
+    make, data = bytearray, b"x" * SIZE
+    for _ in range(n):
+        with memoryview(make(SIZE)) as view:
+            view[:] = data
+
+
+def filled_pair(n: int) -> None:
+    get, data = millpond.get, b"x" * SIZE
+    for _ in range(n):
+        lease = get(SIZE)
+        with memoryview(lease) as view:
+            view[:] = data
+        lease.release()
+
+
+def view_plain(n: int) -> None:
+    buffer = bytearray(SIZE)
+    for _ in range(n):
+        memoryview(buffer)
+
+
+def view_lease(n: int) -> None:
+    with millpond.get(SIZE) as lease:
+        for _ in range(n):
+            memoryview(lease)
+
+
+def nanoseconds(body: Callable[[int], None]) -> float:
+    """Returns the median cost of one turn of `body`'s loop."""
+    body(LOOPS // 10)
+    times = []
+    for _ in range(REPEATS * 4):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        start = time.perf_counter_ns()
+        body(LOOPS)
+        spent = time.perf_counter_ns() - start
+        if resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == before:
+            times.append(spent / LOOPS)
+        if len(times) == REPEATS:
+            break
+    if not times:
+        raise SystemExit("every repetition was interrupted: the machine is too busy to measure on")
+    return statistics.median(times)
+
+
+ROWS: list[tuple[str, Callable[[int], None], Callable[[int], None], float | None]] = [
+    ("get+put, bound", pair, plain, 0.35),
+    ("get+put, pool.get(n); pool.put(b)", pair_named, plain, 0.5),
+    ("millpond.get(n).release()", pair_release, plain, 0.5),
+    ("with millpond.get(n)", block, plain, 1.1),
+    ("get, fill through a view, release", filled_pair, filled_plain, None),
+    ("memoryview(b)", view_lease, view_plain, 1.05),
+]
+
+
+def main() -> None:
+    base = nanoseconds(empty)
+    table = []
+    for name, body, reference, budget in ROWS:
+        ours, theirs = nanoseconds(body) - base, nanoseconds(reference) - base
+        row = {"what": name, "ns": round(ours, 1), "bytearray_ns": round(theirs, 1), "ratio": round(ours / theirs, 2)}
+        table.append({**row, "budget": budget})
+    if "--json" in sys.argv:
+        print(json.dumps({"python": sys.version.split()[0], "size": SIZE, "rows": table}))
+        return
+    print(f"CPython {sys.version.split()[0]}, {SIZE} bytes, against bytearray({SIZE})")
+    print(f"{'':38}{'ns':>8}{'bytearray':>11}{'ratio':>8}{'budget':>8}")
+    for row in table:
+        budget = "" if row["budget"] is None else f"{row['budget']:.2f}"
+        print(f"{row['what']:38}{row['ns']:8.1f}{row['bytearray_ns']:11.1f}{row['ratio']:8.2f}{budget:>8}")
+
+
+if __name__ == "__main__":
+    main()

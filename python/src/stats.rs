@@ -1,0 +1,163 @@
+//! Shows core's statistics and leak records to Python.
+
+use millpond::{ClassStats as CoreClassStats, LeakRecord as CoreLeakRecord, Stats};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::errors::shielded;
+
+/// Defines a class of counters with a read-only attribute for each, and whatever else is given.
+macro_rules! counters {
+    (
+        $(#[$class_doc:meta])* $class:ident($core:ty) { $($field:ident: $doc:literal,)* }
+        $($extra:item)*
+    ) => {
+        $(#[$class_doc])*
+        #[pyclass(frozen, module = "millpond")]
+        #[derive(Clone)]
+        pub(crate) struct $class {
+            pool: String,
+            core: $core,
+        }
+
+        #[pymethods]
+        impl $class {
+            $(
+                #[doc = $doc]
+                #[getter]
+                fn $field(&self) -> u64 {
+                    self.core.$field as u64
+                }
+            )*
+
+            /// Returns the numbers as a dictionary.
+            fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+                let dict = PyDict::new(py);
+                $(dict.set_item(stringify!($field), self.$field())?;)*
+                Ok(dict)
+            }
+
+            fn __repr__(&self) -> String {
+                let numbers = [$((stringify!($field), self.$field())),*];
+                let shown: Vec<String> = numbers.iter().filter(|(_, n)| *n > 0).map(|(f, n)| format!("{f}={n}")).collect();
+                format!("<millpond.{} of pool '{}': {}>", stringify!($class), self.pool, shown.join(", "))
+            }
+
+            $($extra)*
+        }
+    };
+}
+
+counters! {
+    /// A pool's statistics at one moment: exact, not sampled; at rest they reconcile to the unit.
+    ///
+    /// Numbers that are 0 are left out of repr(). Thread-safe. Fork: plain data.
+    PoolStats(Stats) {
+        allocations: "Buffers that were created because none was idle.",
+        gets: "Leases handed out.",
+        puts: "Leases put, by whatever means.",
+        in_use: "Leases that are out: gets - puts - detached - leaked.",
+        oversized: "Gets above the largest size class.",
+        discarded: "Buffers that came back and were not kept: oversized, over a limit, overrun, or the pool closed.",
+        hits: "Gets served by an idle buffer.",
+        live_bytes: "Capacity of the leases that are out.",
+        requested_bytes: "Length of the leases that are out.",
+        waste_bytes: "live_bytes - requested_bytes.",
+        peak_live_bytes: "The most that live_bytes ever was.",
+        retained_buffers: "Idle buffers kept for reuse, and those that a dead lease still named keeps back.",
+        retained_bytes: "Their capacity.",
+        limit_bytes: "The limit of all memory: max_bytes.",
+        detached: "Leases whose buffer left the pool for good.",
+        leaked: "Leases that were lost without a put.",
+        lost: "Those of the leaked whose memory cannot be used again.",
+        trimmed_bytes: "Idle bytes given back to the system by trim, maintain and decay.",
+        created: "Buffers ever created.",
+        destroyed: "Buffers given back to the system or detached.",
+        double_puts: "Refused second puts.",
+        stale_uses: "Refused uses of dead leases.",
+        foreign_puts: "Refused puts of another pool's leases.",
+        overruns: "Puts that found bytes behind the length overwritten.",
+        exhausted: "Gets refused because of the limit.",
+    }
+
+    /// The same for each size class, ascending; what is oversized belongs to none.
+    #[getter]
+    fn classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let classes: Vec<ClassStats> =
+            self.core.classes.iter().map(|core| ClassStats { pool: self.pool.clone(), core: core.clone() }).collect();
+        PyTuple::new(py, classes)
+    }
+
+    /// Tells whether the numbers reconcile: gets = puts + in_use + detached + leaked, and
+    /// created - destroyed = in_use + retained_buffers. They do whenever no other thread is inside the pool.
+    ///
+    /// Returns:
+    ///     None if they do, else what does not.
+    fn check(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        shielded(py, || Ok(self.core.check().err()))
+    }
+
+    /// Formats the statistics in Prometheus' text format, labelled with the pool's name.
+    fn to_prometheus(&self, py: Python<'_>) -> PyResult<String> {
+        shielded(py, || Ok(self.core.to_prometheus(&self.pool)))
+    }
+}
+
+impl PoolStats {
+    pub(crate) fn new(pool: &str, core: Stats) -> PoolStats {
+        PoolStats { pool: pool.into(), core }
+    }
+}
+
+counters! {
+    /// The statistics of one size class. Thread-safe. Fork: plain data.
+    ClassStats(CoreClassStats) {
+        size: "The capacity of the class's buffers, in bytes.",
+        gets: "Leases handed out.",
+        puts: "Leases put.",
+        in_use: "Leases that are out.",
+        allocations: "Buffers that were created because none was idle.",
+        hits: "Gets served by an idle buffer.",
+        retained_buffers: "Idle buffers kept for reuse.",
+        retained_bytes: "Their capacity.",
+        discarded: "Buffers that came back and were not kept.",
+        detached: "Leases whose buffer left the pool for good.",
+        leaked: "Leases that were lost without a put.",
+    }
+}
+
+/// A lease that is out. Thread-safe. Fork: plain data.
+#[pyclass(frozen, get_all, module = "millpond")]
+#[derive(Clone)]
+pub(crate) struct LeakRecord {
+    /// The pool's name.
+    pool: String,
+    /// The length asked for, in bytes.
+    len: usize,
+    /// The buffer's capacity, in bytes.
+    capacity: usize,
+    /// How long it is out, in seconds.
+    age: f64,
+    /// "file:line in function" of the get; None unless sites are recorded (MILLPOND_CHECK=sites, python -X dev).
+    site: Option<String>,
+}
+
+#[pymethods]
+impl LeakRecord {
+    fn __repr__(&self) -> String {
+        let site = self.site.as_deref().unwrap_or("an unknown place");
+        format!("<millpond.LeakRecord: {} bytes from pool '{}', {:.3} s ago, at {site}>", self.len, self.pool, self.age)
+    }
+}
+
+impl LeakRecord {
+    pub(crate) fn new(record: CoreLeakRecord) -> LeakRecord {
+        LeakRecord {
+            site: record.site.is_known().then(|| record.site.to_string()),
+            pool: record.pool,
+            len: record.len,
+            capacity: record.capacity,
+            age: record.age.as_secs_f64(),
+        }
+    }
+}
