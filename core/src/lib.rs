@@ -14,8 +14,8 @@
 //!
 //! [`design`] explains how it works.
 
-#[cfg(not(unix))]
-compile_error!("millpond maps memory by mmap and runs on Unix systems; it is tested on Linux");
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("millpond is written for 64-bit Linux: mmap, mincore, membarrier and getrandom as they are there");
 
 mod buffer;
 mod clock;
@@ -49,3 +49,7 @@ pub fn get(len: usize) -> Result<Lease> {
 
 /// The version of this crate, and of every package made from it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

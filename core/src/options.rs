@@ -19,7 +19,7 @@ pub enum Classes {
         /// The largest class in bytes, up to 1 GiB.
         max: usize,
     },
-    /// These sizes in bytes: ascending multiples of 64 from 64 to 1 GiB, 120 of them at most.
+    /// These sizes in bytes: ascending multiples of 64 from 64 to 1 GiB, 128 of them at most.
     List(Vec<usize>),
 }
 

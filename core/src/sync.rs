@@ -98,7 +98,6 @@ static EXPEDITED: AtomicBool = AtomicBool::new(false);
 
 /// Asks the kernel once for the right to [`heavy_barrier`].
 pub(crate) fn enable_asymmetric_barrier() {
-    #[cfg(target_os = "linux")]
     if membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) {
         EXPEDITED.store(true, Ordering::SeqCst);
     }
@@ -109,7 +108,6 @@ pub(crate) fn has_asymmetric_barrier() -> bool {
     EXPEDITED.load(Ordering::Relaxed)
 }
 
-#[cfg(target_os = "linux")]
 fn membarrier(command: libc::c_int) -> bool {
     // SAFETY: membarrier takes two integers and touches no memory of ours.
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
@@ -126,7 +124,6 @@ pub(crate) fn light_store(flag: &AtomicU32, value: u32) {
 
 /// The other half: every thread of the process has passed a full barrier when it returns.
 pub(crate) fn heavy_barrier() {
-    #[cfg(target_os = "linux")]
     if EXPEDITED.load(Ordering::Relaxed) {
         let done = membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
         // Registered once, the command cannot fail (membarrier(2)); a child of fork inherits the registration.

@@ -6,7 +6,7 @@ use crate::options::Classes;
 /// The largest class a pool may have, in bytes.
 pub(crate) const CLASS_MAX: usize = 1 << 30;
 const CLASS_MIN: usize = 64;
-const CLASS_COUNT_MAX: usize = 120;
+const CLASS_COUNT_MAX: usize = 128;
 const DEFAULT: [usize; 9] = [512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
 
 /// Four buckets per doubling over all 64-bit lengths.
@@ -39,7 +39,7 @@ impl ClassTable {
         let mut first = [0_u8; BUCKETS];
         for (number, class) in first.iter_mut().enumerate() {
             let lowest = lowest_of(number);
-            // `check` admits 120 classes, so the number fits a byte.
+            // `check` admits 128 classes, so the number fits a byte.
             *class = sizes.iter().position(|end| *end >= lowest).unwrap_or(sizes.len()) as u8;
         }
         Ok(ClassTable { first, ends, count: sizes.len() })
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn impossible_lists_are_refused() {
-        let many: Vec<usize> = (1..=121).map(|n| n * 64).collect();
+        let many: Vec<usize> = (1..=129).map(|n| n * 64).collect();
         for list in [vec![], vec![0], vec![65], vec![32], vec![2 << 30], vec![128, 64], vec![64, 64], many] {
             assert!(ClassTable::new(&Classes::List(list.clone())).is_err(), "{list:?}");
         }

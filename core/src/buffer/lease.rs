@@ -16,6 +16,7 @@ use super::held::Held;
 use super::inner::{Inner, add};
 use super::put;
 use super::raw::RawLease;
+use super::registry::NO_POOL;
 use super::slot::Slot;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Result};
@@ -41,6 +42,13 @@ const STATE_CLASS: u32 = 41;
 const STATE_NUMBER: u32 = 48;
 
 impl State {
+    /// Returns the state of a clean lease of any buffer. One for a single lease leads to no magazine.
+    fn of(entry: Entry) -> State {
+        let inner = put::pool_of(entry.slot);
+        let number = if inner.is_single(entry) { NO_POOL } else { cache::number_of(inner.id) };
+        State::clean(number, usize::from(entry.slot.class()))
+    }
+
     #[inline(always)]
     fn clean(number: usize, class: usize) -> State {
         State(((number as u64) << STATE_NUMBER) | ((class as u64 & 0x7f) << STATE_CLASS))
@@ -121,21 +129,20 @@ unsafe impl Sync for Lease {}
 impl Lease {
     /// Makes the lease of a buffer that was just taken from a pool.
     #[inline(always)]
-    pub(crate) fn issue(entry: Entry, len: usize, pool_id: u64, class: usize, site: Site) -> Lease {
+    pub(crate) fn issue(entry: Entry, len: usize, number: usize, class: usize, site: Site) -> Lease {
         super::get::record(entry, len, site);
         Lease {
             // SAFETY: buffers come from mappings, which are never at address 0.
             data: unsafe { NonNull::new_unchecked(entry.data) },
             len,
             slot: entry.slot,
-            state: State::clean(cache::number_of(pool_id), class),
+            state: State::clean(number, class),
         }
     }
 
     /// Makes a lease of a buffer whose handle just ended; the canary behind its length stands.
     pub(crate) fn from_handle(entry: Entry, len: usize) -> Lease {
-        let number = cache::number_of(put::pool_of(entry.slot).id);
-        let mut state = State::clean(number, usize::from(entry.slot.class()));
+        let mut state = State::of(entry);
         state.set_dirty(len);
         state.set_armed(true);
         Lease {
@@ -145,6 +152,12 @@ impl Lease {
             slot: entry.slot,
             state,
         }
+    }
+
+    /// Makes the lease of any buffer that was just taken from a pool.
+    pub(crate) fn issue_slow(entry: Entry, len: usize, site: Site) -> Lease {
+        let state = State::of(entry);
+        Lease::issue(entry, len, state.number(), state.class(), site)
     }
 
     #[inline(always)]
@@ -367,8 +380,13 @@ impl Lease {
         }
     }
 
-    /// Makes the length shorter; for a writer that knows how far it came.
-    pub(crate) fn truncate(&mut self, len: usize) {
+    /// Makes the length shorter, for a writer that knows how far it came. What was written beyond stays to be cleared
+    /// at put. A lease that was written past its end keeps its length, so that the put reports it; a longer `len`
+    /// changes nothing.
+    pub fn truncate(&mut self, len: usize) {
+        if len >= self.len {
+            return;
+        }
         if self.state.is_armed() {
             // The canary stands at the old length, and would be found damaged at the new one.
             if !put::disarm_canary(self.entry(), self.len) {

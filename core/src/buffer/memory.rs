@@ -36,7 +36,6 @@ pub(crate) fn map(len: usize, align: usize) -> Option<NonNull<u8>> {
     }
     let align = if len >= HUGE_FROM { align.max(HUGE_PAGE) } else { align };
     let base = if align <= page_size() { map_anywhere(len)? } else { map_aligned(len, align)? };
-    #[cfg(target_os = "linux")]
     if len >= HUGE_FROM {
         // SAFETY: the range was just mapped and is ours. A refusal only means small pages.
         unsafe { libc::madvise(base.as_ptr().cast(), len & !(HUGE_PAGE - 1), libc::MADV_HUGEPAGE) };

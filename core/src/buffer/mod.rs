@@ -136,7 +136,7 @@ impl Builder {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` names the option that is out of range or contradicts another one. `NO_MEMORY`: none for
-    /// the pool itself, or no thread for `maintain_every`. `EXHAUSTED`: 65,536 pools are open.
+    /// the pool itself, or no thread for `maintain_every`. `EXHAUSTED`: 65,535 pools are open.
     pub fn build(self) -> Result<BufferPool> {
         crate::fork::prepare_process();
         let pool = BufferPool::from_inner(registry::register(|id| Inner::new(id, &self.options))?);
@@ -241,14 +241,13 @@ impl BufferPool {
         }
         let entry = cache.pop(class, len);
         cache.leave();
-        Some(Lease::issue(entry?, len, self.inner.id, class, site))
+        Some(Lease::issue(entry?, len, cache::number_of(self.inner.id), class, site))
     }
 
     #[inline(never)]
     fn get_with(&self, len: usize, patience: Patience, site: Site) -> Result<Lease> {
         let entry = self.inner.get_slow(len, patience)?;
-        // A buffer for one lease alone has a class beyond all magazines.
-        Ok(Lease::issue(entry, len, self.inner.id, usize::from(entry.slot.class()), site))
+        Ok(Lease::issue_slow(entry, len, site))
     }
 
     /// Takes a lease without waiting and within the limit, whatever the pool's policy.
@@ -425,7 +424,7 @@ fn default_stays() -> Error {
 /// never closed.
 ///
 /// # Errors
-/// `NO_MEMORY`, `EXHAUSTED` (65,536 pools are open): only ever at the first call.
+/// `NO_MEMORY`, `EXHAUSTED` (65,535 pools are open): only ever at the first call.
 pub fn try_default_pool() -> Result<&'static BufferPool> {
     if let Some(pool) = DEFAULT.get() {
         return Ok(pool);
@@ -438,10 +437,56 @@ pub fn try_default_pool() -> Result<&'static BufferPool> {
 /// Returns the process-wide pool; see [`try_default_pool`].
 ///
 /// # Panics
-/// If it cannot be made at the first call: there is no memory, or 65,536 pools are open.
+/// If it cannot be made at the first call: there is no memory, or 65,535 pools are open.
 pub fn default_pool() -> &'static BufferPool {
     match try_default_pool() {
         Ok(pool) => pool,
         Err(error) => panic!("{error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::memory::fault;
+    use super::*;
+
+    const SIZES: [usize; 8] = [0, 100, 5000, 60_000, 70_000, 1 << 20, 5 << 20, 40 << 20];
+
+    /// Uses everything that maps memory; any error must be the one that says so.
+    fn work(pool: &BufferPool) -> Result<()> {
+        let mut leases = Vec::new();
+        for len in SIZES {
+            leases.push(pool.get(len)?);
+        }
+        for len in SIZES {
+            leases.push(pool.try_get(len)?);
+            leases.push(pool.writer(len)?.finish());
+        }
+        leases.pop().map(Lease::detach);
+        Ok(())
+    }
+
+    #[test]
+    fn every_mapping_may_fail() {
+        let mut failed = 0;
+        for successes in 0.. {
+            let pool = BufferPool::new("faulty").expect("no mapping is needed for a pool");
+            fault::fail_after(Some(successes));
+            let result = work(&pool);
+            fault::fail_after(None);
+            assert_eq!(pool.stats().check(), Ok(()), "after {successes} mappings");
+            assert_eq!(pool.stats().in_use, 0);
+            match result {
+                Err(error) => assert_eq!(error.kind(), ErrorKind::NoMemory, "{error}"),
+                Ok(()) => break,
+            }
+            failed += 1;
+            work(&pool).expect("there is memory again");
+            assert_eq!(pool.stats().check(), Ok(()));
+            pool.close().expect("not the default pool");
+            let stats = pool.stats();
+            assert_eq!((stats.created, stats.retained_buffers), (stats.destroyed, 0));
+        }
+        assert!(failed >= SIZES.len() as u64, "{failed} mappings were made to fail");
     }
 }

@@ -22,7 +22,7 @@ const SEGMENT: usize = 4096;
 const SEGMENTS: usize = (INDEX_MAX as usize + 1) / SEGMENT;
 
 /// The class number of a buffer that is no member of a class: oversized.
-pub(crate) const OVERSIZED: u8 = 0x7f;
+pub(crate) const OVERSIZED: u8 = u8::MAX;
 
 /// Facts about a buffer that do not change while it exists, in one word with the generation.
 ///

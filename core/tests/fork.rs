@@ -1,0 +1,117 @@
+//! Forks while four threads use the pool. A process of its own: the test harness's threads are not to be copied.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use millpond::{BufferPool, LimitPolicy};
+
+const CHILDREN: u64 = 300;
+const LEASE: u8 = 0xC5;
+
+/// What a child does with the pool it inherited; its exit status.
+fn child(pool: &BufferPool, inherited: &mut millpond::Lease) -> i32 {
+    if inherited.iter().any(|byte| *byte != LEASE) {
+        return 2;
+    }
+    inherited.fill(1);
+    for len in [10, 5000, 100_000, 3 << 20] {
+        let Ok(mut lease) = pool.get(len) else { return 3 };
+        if lease.iter().any(|byte| *byte != 0) {
+            return 4;
+        }
+        lease.fill(9);
+    }
+    let ran = std::thread::scope(|scope| {
+        (0..2)
+            .map(|_| scope.spawn(|| (0..50).all(|n| pool.get(n * 97).is_ok())))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .all(|thread| thread.join().unwrap_or(false))
+    });
+    if !ran {
+        return 5;
+    }
+    pool.trim();
+    pool.maintain();
+    // Leases of the threads that the child does not have stay in use; everything else reconciles.
+    match pool.stats().check() {
+        Ok(()) => 0,
+        Err(why) => {
+            eprintln!("{why}");
+            6
+        }
+    }
+}
+
+fn main() {
+    let pool = BufferPool::builder().name("forked").max_bytes(64 << 20).build().expect("a pool");
+    let waiting = BufferPool::builder()
+        .name("waiting")
+        .max_bytes(1024)
+        .on_limit(LimitPolicy::Wait(Duration::from_secs(600)))
+        .build()
+        .expect("a pool");
+    let held = waiting.get(1024).expect("a lease");
+    let mut inherited = pool.get(1000).expect("a lease");
+    inherited.fill(LEASE);
+    let stop = AtomicBool::new(false);
+    let pairs = AtomicU64::new(0);
+    let failed = std::thread::scope(|scope| {
+        for seed in 0..4_usize {
+            let (pool, stop, pairs) = (&pool, &stop, &pairs);
+            scope.spawn(move || {
+                let mut n = seed;
+                while !stop.load(Ordering::Relaxed) {
+                    n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let leases: Vec<_> = (0..n >> 60).filter_map(|k| pool.get((n >> 40) % 300_000 + k).ok()).collect();
+                    pairs.fetch_add(leases.len() as u64, Ordering::Relaxed);
+                }
+            });
+        }
+        scope.spawn(|| drop(waiting.get(1024)));
+        let failed: u64 = (0..CHILDREN).map(|number| u64::from(!run_child(number, &pool, &mut inherited))).sum();
+        stop.store(true, Ordering::Relaxed);
+        drop(held);
+        failed
+    });
+    drop(inherited);
+    let stats = pool.stats();
+    assert_eq!(stats.check(), Ok(()));
+    assert_eq!(stats.in_use, 0);
+    println!("{} pairs beside {CHILDREN} children", pairs.load(Ordering::Relaxed));
+    println!("{} passed, {failed} failed", CHILDREN - failed);
+    std::process::exit(i32::from(failed > 0));
+}
+
+/// Forks one child and waits for it; a child that hangs is killed and counts as failed.
+fn run_child(number: u64, pool: &BufferPool, inherited: &mut millpond::Lease) -> bool {
+    // SAFETY: the child only uses the pool, which is made for it, and ends by `_exit`.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let status = child(pool, inherited);
+        // SAFETY: ends the child without running what belongs to the parent.
+        unsafe { libc::_exit(status) };
+    }
+    assert!(pid > 0, "fork");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut status = 0;
+    loop {
+        // SAFETY: waits for the child just made.
+        let done = unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) };
+        if done == pid {
+            if status != 0 {
+                println!("child {number}: status {status:#x}");
+            }
+            return status == 0;
+        }
+        if Instant::now() > deadline {
+            println!("child {number} hangs");
+            // SAFETY: the child is ours and was not waited for.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+            // SAFETY: as above.
+            unsafe { libc::waitpid(pid, &mut status, 0) };
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
