@@ -1,6 +1,8 @@
 //! Defines the one error table that every boundary reports.
 
-use std::fmt;
+use std::fmt::{self, Write};
+
+use crate::buffer::memory;
 
 /// The result of a millpond operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -68,24 +70,37 @@ impl ErrorKind {
 }
 
 /// An error of a pool or a lease: its [kind](ErrorKind) and a message that says what happened, to which pool and
-/// size, and what to do.
+/// size, and what to do. Without memory for the message, the kind's description stands for it.
+///
+/// Two words, so that a result without a value is returned in registers.
 ///
 /// *Thread-safe.* *Fork:* plain data.
 #[derive(Clone)]
+#[expect(clippy::box_collection, reason = "one word instead of three keeps results in registers")]
 pub struct Error {
     kind: ErrorKind,
-    message: Box<str>,
+    message: Option<Box<String>>,
 }
 
+const _: () = assert!(size_of::<Result<()>>() == 16);
+
 impl Error {
-    /// Makes an error, for a binding's own argument checks.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into().into_boxed_str() }
+    /// Makes an error, for a binding's own argument checks. Never fails for want of memory.
+    #[cold]
+    pub fn new(kind: ErrorKind, message: impl fmt::Display) -> Error {
+        let mut text = Text(String::new());
+        let whole = write!(text, "{message}").is_ok();
+        let message = if whole { memory::try_box(text.0).ok() } else { None };
+        Error { kind, message }
     }
 
     #[cold]
-    pub(crate) fn invalid(message: impl Into<String>) -> Error {
+    pub(crate) fn invalid(message: impl fmt::Display) -> Error {
         Error::new(ErrorKind::InvalidArgument, message)
+    }
+
+    fn text(&self) -> &str {
+        self.message.as_ref().map_or(self.kind.description(), |message| message)
     }
 
     /// Returns what kind of error it is.
@@ -99,15 +114,26 @@ impl Error {
     }
 }
 
+/// A text that says so when there is no memory to grow.
+struct Text(String);
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.0.try_reserve(part.len()).map_err(|_| fmt::Error)?;
+        self.0.push_str(part);
+        Ok(())
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} [{}]", self.message, self.kind.name())
+        write!(f, "{} [{}]", self.text(), self.kind.name())
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.kind, self.message)
+        write!(f, "{:?}: {}", self.kind, self.text())
     }
 }
 

@@ -105,6 +105,7 @@ fn after(child: bool) {
         inner.destroy_all(&mut rejected);
         if child {
             inner.forget_waiters();
+            inner.settle_after_fork();
         }
     }
     drop(pools);

@@ -1,6 +1,6 @@
 //! Words and counts misuse, the same for every boundary.
 
-use std::fmt::Write;
+use std::fmt;
 
 use crate::buffer::inner::{Inner, add};
 use crate::error::{Error, ErrorKind};
@@ -32,14 +32,38 @@ pub(crate) fn report(inner: &Inner, kind: ErrorKind, len: usize, got: Site, firs
     if let Some(counter) = counter {
         add(counter, 1);
     }
-    let mut message = format!("a lease of {len} bytes of pool \"{}\" {what}", inner.name);
-    if kind == ErrorKind::ForeignLease {
-        message = format!("a lease that was put into pool \"{}\" {what}", inner.name);
-    }
-    for (label, site) in [("got", got), ("first put", first_put), ("now", here)] {
-        if site.is_known() {
-            let _ = write!(message, ", {label} at {site}");
+    let report = Report {
+        pool: &inner.name,
+        kind,
+        len,
+        what,
+        advice,
+        sites: [("got", got), ("first put", first_put), ("now", here)],
+    };
+    Error::new(kind, report)
+}
+
+/// What a misuse's message is made of.
+struct Report<'a> {
+    pool: &'a str,
+    kind: ErrorKind,
+    len: usize,
+    what: &'a str,
+    advice: &'a str,
+    sites: [(&'a str, Site); 3],
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { pool, len, what, advice, .. } = self;
+        if self.kind == ErrorKind::ForeignLease {
+            write!(f, "a lease that was put into pool \"{pool}\" {what}")?;
+        } else {
+            write!(f, "a lease of {len} bytes of pool \"{pool}\" {what}")?;
         }
+        for (label, site) in self.sites.iter().filter(|(_, site)| site.is_known()) {
+            write!(f, ", {label} at {site}")?;
+        }
+        write!(f, "; {advice}")
     }
-    Error::new(kind, format!("{message}; {advice}"))
 }

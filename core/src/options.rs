@@ -100,7 +100,7 @@ impl Options {
     pub(crate) fn check(&self) -> Result<Checked> {
         if let Some(name) = &self.name {
             if name.is_empty() || name.len() > NAME_MAX {
-                return Err(Error::invalid(format!(
+                return Err(Error::invalid(format_args!(
                     "name has {} bytes; a pool's name has 1 to {NAME_MAX}",
                     name.len()
                 )));
@@ -112,7 +112,7 @@ impl Options {
             }
         }
         if !self.alignment.is_power_of_two() || !(ALIGNMENT_MIN..=ALIGNMENT_MAX).contains(&self.alignment) {
-            return Err(Error::invalid(format!(
+            return Err(Error::invalid(format_args!(
                 "alignment is {}; use a power of two from {ALIGNMENT_MIN} to {ALIGNMENT_MAX} bytes",
                 self.alignment
             )));
@@ -125,7 +125,7 @@ impl Options {
                 ));
             }
             Some(bytes) if bytes < table.smallest() => {
-                return Err(Error::invalid(format!(
+                return Err(Error::invalid(format_args!(
                     "max_bytes is {bytes}, less than the smallest size class of {} bytes",
                     table.smallest()
                 )));
@@ -135,7 +135,7 @@ impl Options {
         };
         let max_retained_bytes = match self.max_retained_bytes {
             Some(bytes) if bytes > max_bytes => {
-                return Err(Error::invalid(format!(
+                return Err(Error::invalid(format_args!(
                     "max_retained_bytes is {bytes}, more than max_bytes, {max_bytes}: idle buffers count in both"
                 )));
             }
@@ -150,7 +150,7 @@ impl Options {
         if let Some(every) = self.maintain_every
             && every < Duration::from_millis(1)
         {
-            return Err(Error::invalid(format!("maintain_every is {every:?}; the shortest interval is 1 ms")));
+            return Err(Error::invalid(format_args!("maintain_every is {every:?}; the shortest interval is 1 ms")));
         }
         Ok(Checked {
             table,

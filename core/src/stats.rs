@@ -247,6 +247,12 @@ impl Inner {
         Sums { gets, puts, in_use: gets.saturating_sub(puts + gone), idle }
     }
 
+    /// Returns how many buffers of a class are on lease or idle.
+    pub(crate) fn known(&self, member: &Member, class: usize) -> u64 {
+        let sums = self.sum_class(member, class);
+        sums.in_use + sums.idle
+    }
+
     /// Returns the capacity of the leases that are out.
     pub(crate) fn live_bytes(&self, member: &Member) -> u64 {
         let sizes = self.table.sizes();

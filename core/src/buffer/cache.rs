@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::depot::Entry;
 use super::inner::Inner;
+use super::memory;
 use super::slot::Slot;
 use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64};
 
@@ -93,13 +94,6 @@ impl ThreadCache {
         let mut counts = Vec::new();
         counts.try_reserve_exact(sizes.len() + 1).ok()?;
         counts.resize_with(sizes.len() + 1, Counts::default);
-        // `Box::try_new` is not stable; the layout is small and fixed.
-        let layout = std::alloc::Layout::new::<ThreadCache>();
-        // SAFETY: the layout has a size above zero.
-        let memory = unsafe { std::alloc::alloc(layout) }.cast::<ThreadCache>();
-        if memory.is_null() {
-            return None;
-        }
         let cache = ThreadCache {
             gate: AtomicU32::new(0),
             busy: AtomicU32::new(0),
@@ -113,10 +107,7 @@ impl ThreadCache {
             seen: Cell::new(0),
             budget,
         };
-        // SAFETY: just allocated with the layout of the type.
-        unsafe { memory.write(cache) };
-        // SAFETY: allocated by the global allocator with the layout of the type, and initialised.
-        Some(unsafe { Box::from_raw(memory) })
+        memory::try_box(cache).ok()
     }
 
     /// Begins a use by the owner; `false` when the cache is out of bounds for now. Ends with [`ThreadCache::leave`].

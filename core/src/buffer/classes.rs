@@ -83,13 +83,13 @@ fn lowest_of(bucket: usize) -> usize {
 
 fn four_per_doubling(min: usize, max: usize) -> Result<Vec<usize>> {
     if !min.is_power_of_two() || min < 4 * CLASS_MIN {
-        return Err(Error::invalid(format!(
+        return Err(Error::invalid(format_args!(
             "classes: the smallest of four per doubling is {min}; use a power of two from {}",
             4 * CLASS_MIN
         )));
     }
     if max < min || max > CLASS_MAX {
-        return Err(Error::invalid(format!(
+        return Err(Error::invalid(format_args!(
             "classes: the largest of four per doubling is {max}; use {min} to {CLASS_MAX}"
         )));
     }
@@ -113,17 +113,17 @@ fn four_per_doubling(min: usize, max: usize) -> Result<Vec<usize>> {
 
 fn check(sizes: &[usize]) -> Result<()> {
     if sizes.is_empty() || sizes.len() > CLASS_COUNT_MAX {
-        return Err(Error::invalid(format!("classes: {} sizes; a pool has 1 to {CLASS_COUNT_MAX}", sizes.len())));
+        return Err(Error::invalid(format_args!("classes: {} sizes; a pool has 1 to {CLASS_COUNT_MAX}", sizes.len())));
     }
     for size in sizes {
         if !(CLASS_MIN..=CLASS_MAX).contains(size) || size % CLASS_MIN != 0 {
-            return Err(Error::invalid(format!(
+            return Err(Error::invalid(format_args!(
                 "classes: {size} bytes; use multiples of {CLASS_MIN} from {CLASS_MIN} to {CLASS_MAX}"
             )));
         }
     }
     if let Some(pair) = sizes.windows(2).find(|pair| pair[0] >= pair[1]) {
-        return Err(Error::invalid(format!(
+        return Err(Error::invalid(format_args!(
             "classes: {} is followed by {}; list the sizes in ascending order, each once",
             pair[0], pair[1]
         )));

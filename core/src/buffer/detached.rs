@@ -90,7 +90,7 @@ impl Detached {
         let mut bytes = Vec::new();
         bytes
             .try_reserve_exact(self.len)
-            .map_err(|_| Error::new(ErrorKind::NoMemory, format!("no memory for a copy of {} bytes", self.len)))?;
+            .map_err(|_| Error::new(ErrorKind::NoMemory, format_args!("no memory for a copy of {} bytes", self.len)))?;
         bytes.extend_from_slice(&self);
         Ok(bytes)
     }
@@ -115,7 +115,7 @@ impl Detached {
 
 #[cold]
 fn no_memory(inner: &Inner, len: usize) -> Error {
-    Error::new(ErrorKind::NoMemory, format!("no memory to detach {len} bytes from pool \"{}\"", inner.name))
+    Error::new(ErrorKind::NoMemory, format_args!("no memory to detach {len} bytes from pool \"{}\"", inner.name))
 }
 
 impl Drop for Detached {

@@ -58,7 +58,7 @@ impl Inner {
         if possible {
             return Ok(());
         }
-        Err(Error::invalid(format!(
+        Err(Error::invalid(format_args!(
             "len is {len} bytes; a buffer of pool \"{}\" has at most {} with its management",
             self.name,
             isize::MAX
@@ -229,7 +229,7 @@ impl Inner {
         let after = if waited.is_some() { " until the deadline" } else { "" };
         Error::new(
             ErrorKind::Exhausted,
-            format!(
+            format_args!(
                 "pool \"{}\" cannot hand out {len} bytes{after}: {} leases hold {} of at most {} bytes; \
                  put some, or raise max_bytes",
                 self.name, stats.in_use, stats.live_bytes, self.max_bytes
@@ -241,7 +241,7 @@ impl Inner {
     fn memory_error(&self, len: usize) -> Error {
         Error::new(
             ErrorKind::NoMemory,
-            format!("the system gives pool \"{}\" no memory for {len} bytes; nothing was changed", self.name),
+            format_args!("the system gives pool \"{}\" no memory for {len} bytes; nothing was changed", self.name),
         )
     }
 }

@@ -93,7 +93,7 @@ impl Lease {
             Held::new(entry, used.map_or(len, |used| used.min(len)))
         };
         let result = match used {
-            Some(used) if used > len => Err(crate::Error::invalid(format!(
+            Some(used) if used > len => Err(crate::Error::invalid(format_args!(
                 "used is {used}, the lease of pool \"{}\" has {len} bytes; it was put whole",
                 inner.name
             ))),

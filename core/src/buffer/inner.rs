@@ -522,8 +522,21 @@ impl Inner {
     pub(crate) fn closed_error(&self) -> Error {
         Error::new(
             ErrorKind::Closed,
-            format!("pool \"{}\" is closed and hands out nothing more; open another pool", self.name),
+            format_args!("pool \"{}\" is closed and hands out nothing more; open another pool", self.name),
         )
+    }
+
+    /// Counts what other threads were taking or giving at the moment of the fork as taken: the child has the buffers
+    /// and nobody who knows them, as with their leases.
+    pub(crate) fn settle_after_fork(&self) {
+        let mut registry = registry::lock();
+        if let Some(member) = registry.member(self.id) {
+            for (class, kept) in self.classes.iter().enumerate() {
+                let existing =
+                    kept.counts.allocations.load(Ordering::Relaxed) - kept.counts.destroyed.load(Ordering::Relaxed);
+                add(&kept.counts.gets, existing.saturating_sub(self.known(member, class)));
+            }
+        }
     }
 
     /// Forgets the waiting threads of the parent, which a child does not have.

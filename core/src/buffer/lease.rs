@@ -248,11 +248,13 @@ impl Lease {
     pub fn put_used(self, used: usize) -> Result<()> {
         let (len, name) = (self.len, &put::pool_of(self.slot).name);
         if used > len {
-            let message = format!("used is {used}, the lease of pool \"{name}\" has {len} bytes; it was put whole");
+            let error = Error::invalid(format_args!(
+                "used is {used}, the lease of pool \"{name}\" has {len} bytes; it was put whole"
+            ));
             let mut whole = self;
             whole.set_written(len);
             drop(whole);
-            return Err(Error::invalid(message));
+            return Err(error);
         }
         let mut this = ManuallyDrop::new(self);
         this.state.set_dirty(used);

@@ -94,6 +94,21 @@ pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize) {
     debug_assert!(result == 0, "munmap");
 }
 
+/// Moves a value to the heap, or returns it when there is no memory: `Box::try_new` is not stable.
+pub(crate) fn try_box<T>(value: T) -> Result<Box<T>, T> {
+    const { assert!(size_of::<T>() > 0) };
+    let layout = std::alloc::Layout::new::<T>();
+    // SAFETY: the layout has a size above zero.
+    let memory = unsafe { std::alloc::alloc(layout) }.cast::<T>();
+    if memory.is_null() {
+        return Err(value);
+    }
+    // SAFETY: just allocated with the layout of the type.
+    unsafe { memory.write(value) };
+    // SAFETY: allocated by the global allocator with the layout of the type, and initialised.
+    Ok(unsafe { Box::from_raw(memory) })
+}
+
 /// Overwrites `len` bytes with zeroes; the compiler may not leave it out.
 ///
 /// # Safety

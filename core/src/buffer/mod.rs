@@ -327,7 +327,7 @@ impl BufferPool {
             add(&self.inner.counts.foreign_puts, 1);
             let error = Error::new(
                 ErrorKind::ForeignLease,
-                format!(
+                format_args!(
                     "a lease of pool \"{}\" was put into pool \"{}\"; it stays live, put it where it was got",
                     put::pool_of(lease.slot()).name,
                     self.inner.name

@@ -160,19 +160,22 @@ impl Inner {
         let found = unsafe { behind.cast::<[u8; 8]>().read_unaligned() };
         let first = found.iter().zip(&expected).position(|(a, b)| a != b).unwrap_or(0);
         let site = Site::from_bits(slot.site.load(Ordering::Relaxed));
-        let message = format!(
-            "a lease of {len} bytes (capacity {capacity}) of pool \"{}\" was written past its end: byte {} behind \
+        let error = Error::new(
+            ErrorKind::Overrun,
+            format_args!(
+                "a lease of {len} bytes (capacity {capacity}) of pool \"{}\" was written past its end: byte {} behind \
              the length is {:#04x}; got at {site}. The buffer is discarded; write at most the length",
-            self.name,
-            first + 1,
-            found[first]
+                self.name,
+                first + 1,
+                found[first]
+            ),
         );
         if self.clear != ClearPolicy::Never {
             // A slab's memory is cut again: nothing of the lease, nor of what ran over, may stay.
             self.wipe(entry, capacity + memory::TAIL);
         }
         add(&self.counts.overruns, 1);
-        (Error::new(ErrorKind::Overrun, message), self.class_of_capacity(capacity))
+        (error, self.class_of_capacity(capacity))
     }
 
     /// Takes back a lease that was lost: its language's collector found it.

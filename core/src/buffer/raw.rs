@@ -6,6 +6,7 @@
 //!
 //! *Thread-safe.* *Fork:* handles of the parent are valid in the child's copy.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -55,7 +56,9 @@ fn find_pool(pool_id: u64) -> Result<Arc<Inner>> {
 fn no_pool(pool_id: u64) -> Error {
     Error::new(
         ErrorKind::InvalidHandle,
-        format!("{pool_id:#x} is no pool, or one that was freed; use the number that the pool's creation returned"),
+        format_args!(
+            "{pool_id:#x} is no pool, or one that was freed; use the number that the pool's creation returned"
+        ),
     )
 }
 
@@ -230,13 +233,15 @@ fn take_back_put(slot: &Slot, lease_id: u64, len: usize) -> Error {
 fn busy(len: usize) -> Error {
     Error::new(
         ErrorKind::Busy,
-        format!("a lease of {len} bytes is pinned and stays live; unpin it, or wait for the operation that pinned it"),
+        format_args!(
+            "a lease of {len} bytes is pinned and stays live; unpin it, or wait for the operation that pinned it"
+        ),
     )
 }
 
 #[cold]
 fn used_too_much(used: usize, len: usize) -> Error {
-    Error::invalid(format!("used is {used}, the lease has {len} bytes; it stays live"))
+    Error::invalid(format_args!("used is {used}, the lease has {len} bytes; it stays live"))
 }
 
 #[cold]
@@ -244,18 +249,39 @@ fn used_too_much(used: usize, len: usize) -> Error {
 pub(crate) fn not_a_lease(lease_id: u64) -> Error {
     Error::new(
         ErrorKind::InvalidHandle,
-        format!("{lease_id:#x} is no lease of this process; use the id that get returned"),
+        format_args!("{lease_id:#x} is no lease of this process; use the id that get returned"),
     )
+}
+
+/// Words the pool of a lease, where it is known.
+struct OfPool(Option<Arc<Inner>>);
+
+impl fmt::Display for OfPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(inner) => write!(f, " of pool \"{}\"", inner.name),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Words a place, where it is known.
+struct At(Site);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_known() { write!(f, " at {}", self.0) } else { Ok(()) }
+    }
 }
 
 /// Counts and words the put of a lease of the pool at `own` into `inner`.
 #[cold]
 pub(crate) fn foreign(inner: &Inner, own: *const Inner) -> Error {
     add(&inner.counts.foreign_puts, 1);
-    let own = registry::find_at(own).map_or(String::new(), |own| format!(" of pool \"{}\"", own.name));
+    let own = OfPool(registry::find_at(own));
     Error::new(
         ErrorKind::ForeignLease,
-        format!("a lease{own} was put into pool \"{}\"; it stays live, put it where it was got", inner.name),
+        format_args!("a lease{own} was put into pool \"{}\"; it stays live, put it where it was got", inner.name),
     )
 }
 
@@ -276,10 +302,12 @@ fn refuse_put(pool_id: u64, slot: &Slot, lease_id: u64, site: Site) -> Error {
 }
 
 fn double_put(name: &str, site: Site) -> Error {
-    let place = if site.is_known() { format!(" at {site}") } else { String::new() };
     Error::new(
         ErrorKind::DoublePut,
-        format!("a lease was put into pool \"{name}\" a second time{place}; nothing was changed, put each lease once"),
+        format_args!(
+            "a lease was put into pool \"{name}\" a second time{}; nothing was changed, put each lease once",
+            At(site)
+        ),
     )
 }
 
@@ -317,13 +345,13 @@ fn stale(slot: &Slot, lease_id: u64) -> Error {
     let name = match registry::find_at(slot.pool.load(Ordering::Relaxed)) {
         Some(inner) => {
             add(&inner.counts.stale_uses, 1);
-            format!(" of pool \"{}\"", inner.name)
+            OfPool(Some(inner))
         }
-        None => String::new(),
+        None => OfPool(None),
     };
     Error::new(
         ErrorKind::UseAfterPut,
-        format!("a lease{name} is used after its put; its memory may be somebody else's by now"),
+        format_args!("a lease{name} is used after its put; its memory may be somebody else's by now"),
     )
 }
 

@@ -153,7 +153,7 @@ pub(crate) fn register(make: impl FnOnce(u64) -> Result<Inner>) -> Result<Arc<In
         let number = match registry.members.iter().position(Option::is_none) {
             Some(number) => number,
             None if registry.members.len() == POOLS_MAX => {
-                return Err(Error::new(ErrorKind::Exhausted, format!("{POOLS_MAX} pools are open; close some")));
+                return Err(Error::new(ErrorKind::Exhausted, format_args!("{POOLS_MAX} pools are open; close some")));
             }
             None => {
                 registry.members.try_reserve(1).map_err(|_| no_memory())?;

@@ -183,7 +183,7 @@ impl Stock {
             return Err(inner.closed_error());
         }
         let Some(size) = inner.table.sizes().get(class) else {
-            return Err(Error::invalid(format!(
+            return Err(Error::invalid(format_args!(
                 "class is {class}; pool \"{}\" has {} classes",
                 inner.name,
                 inner.table.sizes().len()
@@ -288,7 +288,7 @@ impl Stock {
     pub fn detach(&self, token: u64, len: usize) -> Result<Detached> {
         let capacity = raw::check(token)?.capacity.load(Ordering::Relaxed);
         if len > capacity {
-            return Err(Error::invalid(format!("len is {len}, the buffer has {capacity} bytes")));
+            return Err(Error::invalid(format_args!("len is {len}, the buffer has {capacity} bytes")));
         }
         let entry = self.redeem(token)?;
         let inner = self.pool.inner();
@@ -396,5 +396,8 @@ impl Inner {
 
 #[cold]
 fn no_memory(inner: &Inner) -> Error {
-    Error::new(ErrorKind::NoMemory, format!("the system gives pool \"{}\" no memory; nothing was changed", inner.name))
+    Error::new(
+        ErrorKind::NoMemory,
+        format_args!("the system gives pool \"{}\" no memory; nothing was changed", inner.name),
+    )
 }

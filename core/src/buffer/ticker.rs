@@ -16,7 +16,10 @@ pub(crate) fn start(inner: &Arc<Inner>, interval: Duration) -> Result<()> {
         .map(drop)
         .map_err(|error| {
             inner.close();
-            Error::new(ErrorKind::NoMemory, format!("no thread for maintain_every of pool \"{}\": {error}", inner.name))
+            Error::new(
+                ErrorKind::NoMemory,
+                format_args!("no thread for maintain_every of pool \"{}\": {error}", inner.name),
+            )
         })
 }
 
