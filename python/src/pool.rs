@@ -262,21 +262,16 @@ pub(crate) unsafe fn get_plain(object: *mut ffi::PyObject, len: usize) -> *mut f
     if !spot.is_null() && !site::are_recorded() {
         // SAFETY: the caller's promise.
         let pool = unsafe { Pool::from_ptr(object) };
-        return match pool.core.get(len) {
+        if let Some(lease) = pool.core.get_idle(len, Site::NONE) {
             // SAFETY: the memory is reserved, the rest is the caller's promise.
-            Ok(lease) => unsafe { object::fill(spot, lease, object, Site::NONE) },
-            Err(error) => {
-                // SAFETY: reserved and not filled.
-                unsafe { object::unreserve(spot) };
-                errors::cold(ptr::null_mut(), |py| Err(to_py(py, &error)))
-            }
-        };
+            return unsafe { object::fill(spot, lease, object, Site::NONE) };
+        }
     }
     // SAFETY: the memory is null or reserved, the rest is the caller's promise.
     unsafe { get_slow(spot, object, len) }
 }
 
-/// Takes a lease whose site is to be recorded, or for whose object there was no memory.
+/// Takes a lease that the thread has no idle buffer for, or whose site is to be recorded.
 ///
 /// # Safety
 /// The GIL is held, `object` is a live `Pool`, and `spot` came from `reserve`.
@@ -299,11 +294,8 @@ unsafe fn get_slow(spot: *mut LeaseObject, object: *mut ffi::PyObject, len: usiz
 /// # Safety
 /// The GIL is held and `pool` is a live `Pool`.
 pub(crate) unsafe fn wrap(pool: *mut ffi::PyObject, mut lease: Lease) -> *mut ffi::PyObject {
-    let mut got = Site::NONE;
-    if site::are_recorded() {
-        got = site::here();
-        lease.set_site(got);
-    }
+    let got = if site::are_recorded() { site::here() } else { Site::NONE };
+    lease.set_site(got);
     // SAFETY: the GIL is held.
     let spot = unsafe { object::reserve() };
     if spot.is_null() {
