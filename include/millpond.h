@@ -187,6 +187,9 @@ typedef uint64_t millpond_pool;
  *
  * A struct that is longer than this version's and not zero behind its end is refused, because it asks for something that
  * this version does not know.
+ *
+ * Threads: Thread-compatible: a value, read during one call.
+ * Fork: plain data.
  */
 typedef struct millpond_pool_options {
     /**
@@ -198,7 +201,7 @@ typedef struct millpond_pool_options {
      */
     const char *name;
     /**
-     * The capacities to hand out: `class_count` multiples of 64, ascending, 64 to 1 GiB, at most 128. NULL: the nine of the
+     * The capacities to hand out: `class_count` multiples of 64, ascending, 64 to 1 GiB, at most 120. NULL: the nine of the
      * default (512 B, 1, 4, 16, 64, 256 KiB, 1, 4, 16 MiB) or those between `class_min` and `class_max`.
      */
     const size_t *classes;
@@ -302,6 +305,9 @@ typedef struct millpond_detached {
 /**
  * What a pool counted: exact, and reconciling at rest: gets = puts + in_use + detached + leaked, and
  * created - destroyed = in_use + retained_buffers. Begin with MILLPOND_STATS_INIT.
+ *
+ * Threads: Thread-compatible: a value, written during one call.
+ * Fork: plain data.
  */
 typedef struct millpond_stats {
     /**
@@ -412,6 +418,9 @@ typedef struct millpond_stats {
 
 /**
  * What one size class of a pool counted. Begin with MILLPOND_CLASS_STATS_INIT.
+ *
+ * Threads: Thread-compatible: a value, written during one call.
+ * Fork: plain data.
  */
 typedef struct millpond_class_stats {
     /**
@@ -466,6 +475,9 @@ typedef struct millpond_class_stats {
 
 /**
  * One lease that is out. The struct never grows.
+ *
+ * Threads: Thread-compatible: a value, written during one call.
+ * Fork: plain data.
  */
 typedef struct millpond_leak {
     /**
@@ -968,7 +980,7 @@ millpond_status millpond_pool_stats(millpond_pool pool,
  * Counts a pool's size classes.
  *
  * @param pool the pool
- * @param out_count receives the number, 1 to 128
+ * @param out_count receives the number, 1 to 120
  * @return MILLPOND_OK
  * @return MILLPOND_ERR_NULL: `out_count` is NULL
  * @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed

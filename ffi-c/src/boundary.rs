@@ -284,7 +284,7 @@ pub(crate) unsafe fn text(pointer: *const c_char, most: usize, argument: &'stati
 pub(crate) unsafe fn sizes(pointer: *const usize, count: usize, argument: &'static str) -> Result<Vec<usize>> {
     checked(pointer.cast_mut(), argument)?;
     if count > 1024 {
-        return Err(invalid(format!("{argument} has {count} elements: 128 are allowed")));
+        return Err(invalid(format!("{argument} has {count} elements: more than any pool takes")));
     }
     // SAFETY: not NULL and aligned (just checked), readable (promise of this function), small enough (just checked).
     Ok(unsafe { std::slice::from_raw_parts(pointer, count) }.to_vec())

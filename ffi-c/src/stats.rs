@@ -11,6 +11,9 @@ use crate::status::millpond_status;
 
 /// What a pool counted: exact, and reconciling at rest: gets = puts + in_use + detached + leaked, and
 /// created - destroyed = in_use + retained_buffers. Begin with MILLPOND_STATS_INIT.
+///
+/// Threads: Thread-compatible: a value, written during one call.
+/// Fork: plain data.
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct millpond_stats {
@@ -75,6 +78,9 @@ unsafe impl Sized for millpond_stats {
 }
 
 /// What one size class of a pool counted. Begin with MILLPOND_CLASS_STATS_INIT.
+///
+/// Threads: Thread-compatible: a value, written during one call.
+/// Fork: plain data.
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct millpond_class_stats {
@@ -188,7 +194,7 @@ pub unsafe extern "C" fn millpond_pool_stats(pool: millpond_pool, out_stats: *mu
 /// Counts a pool's size classes.
 ///
 /// @param pool the pool
-/// @param out_count receives the number, 1 to 128
+/// @param out_count receives the number, 1 to 120
 /// @return MILLPOND_OK
 /// @return MILLPOND_ERR_NULL: `out_count` is NULL
 /// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
