@@ -201,7 +201,7 @@ typedef struct millpond_pool_options {
      */
     const char *name;
     /**
-     * The capacities to hand out: `class_count` multiples of 64, ascending, 64 to 1 GiB, at most 120. NULL: the nine of the
+     * The capacities to hand out: `class_count` multiples of 64, ascending, 64 to 1 GiB, at most 128. NULL: the nine of the
      * default (512 B, 1, 4, 16, 64, 256 KiB, 1, 4, 16 MiB) or those between `class_min` and `class_max`.
      */
     const size_t *classes;
@@ -980,7 +980,7 @@ millpond_status millpond_pool_stats(millpond_pool pool,
  * Counts a pool's size classes.
  *
  * @param pool the pool
- * @param out_count receives the number, 1 to 120
+ * @param out_count receives the number, 1 to 128
  * @return MILLPOND_OK
  * @return MILLPOND_ERR_NULL: `out_count` is NULL
  * @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed

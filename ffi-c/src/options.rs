@@ -41,7 +41,7 @@ pub struct millpond_pool_options {
     pub struct_size: usize,
     /// Name in messages and metrics: 1 to MILLPOND_NAME_MAX printable bytes and a NUL; NULL: "pool-" and a number.
     pub name: *const c_char,
-    /// The capacities to hand out: `class_count` multiples of 64, ascending, 64 to 1 GiB, at most 120. NULL: the nine of the
+    /// The capacities to hand out: `class_count` multiples of 64, ascending, 64 to 1 GiB, at most 128. NULL: the nine of the
     /// default (512 B, 1, 4, 16, 64, 256 KiB, 1, 4, 16 MiB) or those between `class_min` and `class_max`.
     pub classes: *const usize,
     /// Number of `classes`.

@@ -194,7 +194,7 @@ pub unsafe extern "C" fn millpond_pool_stats(pool: millpond_pool, out_stats: *mu
 /// Counts a pool's size classes.
 ///
 /// @param pool the pool
-/// @param out_count receives the number, 1 to 120
+/// @param out_count receives the number, 1 to 128
 /// @return MILLPOND_OK
 /// @return MILLPOND_ERR_NULL: `out_count` is NULL
 /// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
