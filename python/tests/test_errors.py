@@ -273,6 +273,24 @@ def test_limits_and_their_policies(make_pool: MakePool) -> None:
     assert pool.stats().discarded == 2
 
 
+def test_at_the_limit_the_error_tells_of_buffers_that_dead_leases_keep(make_pool: MakePool) -> None:
+    pool = make_pool(classes=[4096], max_bytes=4096, max_retained_bytes=4096)
+    lease = pool.get(1)
+    with memoryview(lease):
+        pass
+    lease.put()
+    for door in (pool.get, pool.try_get):
+        with pytest.raises(millpond.ExhaustedError) as caught:
+            door(1)
+        assert caught.value.__notes__ == [
+            "1 put leases that lent a view are still named and keep their buffers back; del the names"
+        ]
+    del lease
+    with pool.get(1), pytest.raises(millpond.ExhaustedError) as caught:
+        pool.get(1)
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_arguments_that_put_the_lease_while_they_are_converted(pool: millpond.Pool) -> None:
     class Putting:
         def __init__(self, lease: millpond.Lease) -> None:
