@@ -187,6 +187,9 @@ typedef uint64_t millpond_pool;
  *
  * A struct that is longer than this version's and not zero behind its end is refused, because it asks for something that
  * this version does not know.
+ *
+ * Threads: Thread-compatible: a value, read during one call.
+ * Fork: plain data.
  */
 typedef struct millpond_pool_options {
     /**
@@ -302,6 +305,9 @@ typedef struct millpond_detached {
 /**
  * What a pool counted: exact, and reconciling at rest: gets = puts + in_use + detached + leaked, and
  * created - destroyed = in_use + retained_buffers. Begin with MILLPOND_STATS_INIT.
+ *
+ * Threads: Thread-compatible: a value, written during one call.
+ * Fork: plain data.
  */
 typedef struct millpond_stats {
     /**
@@ -412,6 +418,9 @@ typedef struct millpond_stats {
 
 /**
  * What one size class of a pool counted. Begin with MILLPOND_CLASS_STATS_INIT.
+ *
+ * Threads: Thread-compatible: a value, written during one call.
+ * Fork: plain data.
  */
 typedef struct millpond_class_stats {
     /**
@@ -466,6 +475,9 @@ typedef struct millpond_class_stats {
 
 /**
  * One lease that is out. The struct never grows.
+ *
+ * Threads: Thread-compatible: a value, written during one call.
+ * Fork: plain data.
  */
 typedef struct millpond_leak {
     /**

@@ -5,6 +5,7 @@
 //! size at the start of a struct. Whether a pointer that passes them points to memory of the caller is the caller's word,
 //! and each SAFETY comment that relies on it says so.
 
+use std::any::Any;
 use std::ffi::{CStr, c_char};
 use std::mem::{MaybeUninit, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,61 +15,65 @@ use pond::{Error, ErrorKind, Result, Site};
 
 use crate::status::{self, millpond_status};
 
-/// Runs `body`; a panic inside becomes an error of kind `Panic`.
+/// Runs `body` and turns an error into a value by `failed`, a panic too: the one guard of all exported functions.
+///
+/// Errors are handled inside the guard, so that the way without one carries nothing but the value through it.
 #[inline(always)]
-fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+fn catch<T>(body: impl FnOnce() -> Result<T>, failed: impl Fn(millpond_status) -> T) -> T {
     // A body that panicked has written no output, and the core guards its own state, so nothing broken can be seen after it.
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(result) => result,
-        Err(payload) => Err(panicked(payload)),
+    let guarded = catch_unwind(AssertUnwindSafe(|| match body() {
+        Ok(value) => value,
+        Err(error) => failed(record(error)),
+    }));
+    match guarded {
+        Ok(value) => value,
+        Err(payload) => failed(panicked(payload)),
     }
 }
 
 /// Runs the body of an exported function that returns a status.
 #[inline(always)]
 pub(crate) fn status(body: impl FnOnce() -> Result<()>) -> millpond_status {
-    match catch(body) {
-        Ok(()) => millpond_status::MILLPOND_OK,
-        Err(error) => failed(error),
-    }
+    catch(|| body().map(|()| millpond_status::MILLPOND_OK), |status| status)
 }
 
 /// Runs the body of an exported function that returns a value; `fallback` is returned when it fails.
 #[inline(always)]
-pub(crate) fn value<T>(fallback: T, body: impl FnOnce() -> Result<T>) -> T {
-    match catch(body) {
-        Ok(value) => value,
-        Err(error) => {
-            failed(error);
-            fallback
-        }
-    }
+pub(crate) fn value<T: Copy>(fallback: T, body: impl FnOnce() -> Result<T>) -> T {
+    catch(body, |_| fallback)
 }
 
-/// Records the message for `millpond_last_error`. Formatting is guarded too: an exported function has nothing above it
-/// that could catch.
 #[cold]
 #[inline(never)]
-fn failed(error: Error) -> millpond_status {
-    catch_unwind(AssertUnwindSafe(move || status::record(&error))).unwrap_or(millpond_status::MILLPOND_ERR_PANIC)
+fn record(error: Error) -> millpond_status {
+    status::record(&error)
 }
 
+/// Records what a caught panic said, in a guard of its own: nothing above an exported function could catch.
 #[cold]
-fn panicked(payload: Box<dyn std::any::Any + Send>) -> Error {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    let error = Error::new(ErrorKind::Panic, format!("a bug in millpond, please report it: {text}"));
+#[inline(never)]
+fn panicked(payload: Box<dyn Any + Send>) -> millpond_status {
+    let recorded = catch_unwind(AssertUnwindSafe(|| {
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        status::record(&Error::new(ErrorKind::Panic, format!("a bug in millpond, please report it: {text}")))
+    }));
     // The payload's destructor is foreign code, and a second panic in it would abort the process.
     std::mem::forget(payload);
-    error
+    recorded.unwrap_or(millpond_status::MILLPOND_ERR_PANIC)
 }
 
 #[cold]
 fn null(argument: &'static str) -> Error {
     Error::new(ErrorKind::NullPointer, format!("{argument} is NULL: it must point to memory of the caller"))
+}
+
+#[cold]
+fn unaligned(argument: &'static str) -> Error {
+    invalid(format!("{argument} is not aligned for its type: the pointer is wrong"))
 }
 
 #[cold]
@@ -82,7 +87,7 @@ fn checked<T>(pointer: *mut T, argument: &'static str) -> Result<NonNull<T>> {
         return Err(null(argument));
     };
     if !pointer.is_aligned() {
-        return Err(invalid(format!("{argument} is not aligned for its type: the pointer is wrong")));
+        return Err(unaligned(argument));
     }
     Ok(pointer)
 }
@@ -279,7 +284,7 @@ pub(crate) unsafe fn text(pointer: *const c_char, most: usize, argument: &'stati
 pub(crate) unsafe fn sizes(pointer: *const usize, count: usize, argument: &'static str) -> Result<Vec<usize>> {
     checked(pointer.cast_mut(), argument)?;
     if count > 1024 {
-        return Err(invalid(format!("{argument} has {count} elements: 128 are allowed")));
+        return Err(invalid(format!("{argument} has {count} elements: more than any pool takes")));
     }
     // SAFETY: not NULL and aligned (just checked), readable (promise of this function), small enough (just checked).
     Ok(unsafe { std::slice::from_raw_parts(pointer, count) }.to_vec())

@@ -12,6 +12,9 @@ use crate::status::millpond_status;
 pub const MILLPOND_SITE_MAX: usize = 160;
 
 /// One lease that is out. The struct never grows.
+///
+/// Threads: Thread-compatible: a value, written during one call.
+/// Fork: plain data.
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct millpond_leak {

@@ -31,6 +31,9 @@ pub const MILLPOND_CLEAR_NEVER: u32 = 2;
 ///
 /// A struct that is longer than this version's and not zero behind its end is refused, because it asks for something that
 /// this version does not know.
+///
+/// Threads: Thread-compatible: a value, read during one call.
+/// Fork: plain data.
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct millpond_pool_options {

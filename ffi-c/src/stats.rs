@@ -11,6 +11,9 @@ use crate::status::millpond_status;
 
 /// What a pool counted: exact, and reconciling at rest: gets = puts + in_use + detached + leaked, and
 /// created - destroyed = in_use + retained_buffers. Begin with MILLPOND_STATS_INIT.
+///
+/// Threads: Thread-compatible: a value, written during one call.
+/// Fork: plain data.
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct millpond_stats {
@@ -75,6 +78,9 @@ unsafe impl Sized for millpond_stats {
 }
 
 /// What one size class of a pool counted. Begin with MILLPOND_CLASS_STATS_INIT.
+///
+/// Threads: Thread-compatible: a value, written during one call.
+/// Fork: plain data.
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct millpond_class_stats {

@@ -155,8 +155,8 @@ class Lease {
   detach() {
     const slab = this.#leaving()
     const { number, external } = this.#station
-    this.#end()
     const owned = native.detach(number, slab.index, slab.arrayBuffer, this.#length)
+    this.#end()
     if (owned !== undefined) return Buffer.from(owned)
     return external ? Buffer.alloc(0) : Buffer.from(slab.arrayBuffer, 0, this.#length)
   }

@@ -145,21 +145,23 @@ fn rewrap(call: &Call<'_>) -> Outcome<Value> {
 
 /// detach(station, index, arrayBuffer, length): the buffer leaves the pool for good; -> an ArrayBuffer of `length`
 ///
-/// Undefined where there are no bytes, or where the ArrayBuffer is V8's own and stays the user's. When this throws,
-/// the lease is over all the same.
+/// Undefined where there are no bytes, or where the ArrayBuffer is V8's own and stays the user's. When core throws,
+/// nothing has changed.
 fn detach(call: &Call<'_>) -> Outcome<Value> {
     let (station, slab) = buffer(call)?;
+    let array_buffer = call.value(2)?;
     let length = call.size(3)?;
-    let shown = slab.was_wrapped();
-    if shown {
-        // Core copies small buffers and uses them again: older views must be dead before.
-        slab.seal(call.js, call.value(2)?)?;
-    }
-    slab.leave();
+    slab.verify(call.js, array_buffer)?;
     let owned = match slab.origin {
         Origin::Stock { token, .. } => station.stock().detach(token, length)?,
         Origin::Own { lease } => raw::detach(station.pool().id(), lease)?,
     };
+    // Core may have copied the bytes and given the buffer away: no JavaScript has run since, and none sees it below.
+    let shown = slab.was_wrapped();
+    if shown {
+        slab.seal(call.js, array_buffer)?;
+    }
+    slab.leave();
     if shown { show_detached(call.js, station.pool().name(), owned) } else { call.undefined() }
 }
 

@@ -89,8 +89,10 @@ impl Environment {
     pub(crate) fn scratch(&self, numbers: &[f64]) {
         if let Some(hooks) = self.hooks.get() {
             for (index, number) in numbers.iter().enumerate().take(SCRATCH) {
-                // SAFETY: the scratch array has SCRATCH elements (`set_up`) and is kept alive by a reference.
-                unsafe { hooks.scratch.add(index).write(*number) };
+                // SAFETY: the scratch array has SCRATCH elements (`set_up`), kept alive by a reference.
+                let place = unsafe { hooks.scratch.add(index) };
+                // SAFETY: the same; no JavaScript runs meanwhile.
+                unsafe { place.write(*number) };
             }
         }
     }

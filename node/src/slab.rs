@@ -122,8 +122,8 @@ impl Slab {
         }
     }
 
-    /// Proves that `array_buffer` is the one over this memory and detaches it, so that JavaScript reaches it no more.
-    pub(crate) fn seal(&self, js: Js, array_buffer: Value) -> Outcome<()> {
+    /// Proves that `array_buffer` is the one over this memory.
+    pub(crate) fn verify(&self, js: Js, array_buffer: Value) -> Outcome<()> {
         if self.state.get() != State::Held {
             return Err(internal("the buffer left already"));
         }
@@ -131,6 +131,12 @@ impl Slab {
         if length != self.bytes || (self.wrapped.get() && data != self.data) {
             return Err(internal("the ArrayBuffer is not the lease's"));
         }
+        Ok(())
+    }
+
+    /// Verifies `array_buffer` and detaches it, so that JavaScript reaches the memory no more.
+    pub(crate) fn seal(&self, js: Js, array_buffer: Value) -> Outcome<()> {
+        self.verify(js, array_buffer)?;
         call!(js, napi_detach_arraybuffer(array_buffer))
     }
 

@@ -1,8 +1,11 @@
 //! Holds what only the thread with the GIL may touch.
 
 use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
+use pyo3::prelude::*;
 
 /// A static value that is read and written under the GIL only.
 pub(crate) struct GilCell<T>(UnsafeCell<T>);
@@ -45,4 +48,22 @@ impl Drop for Released {
         // SAFETY: the state is the one `PyEval_SaveThread` gave on this thread.
         unsafe { ffi::PyEval_RestoreThread(self.0) }
     }
+}
+
+/// Lets the module be initialised by the main interpreter only, and once: types, free list and pools are the
+/// process's. PyO3 and newer Pythons refuse some sub-interpreters by themselves, but not those that share the GIL.
+pub(crate) fn refuse_other_interpreters() -> PyResult<()> {
+    static LOADED: AtomicBool = AtomicBool::new(false);
+    // SAFETY: called while a module is initialised, so the thread is attached.
+    let interpreter = unsafe { ffi::PyInterpreterState_Get() };
+    // SAFETY: the running interpreter.
+    if unsafe { ffi::PyInterpreterState_GetID(interpreter) } != 0 {
+        return Err(PyImportError::new_err("millpond does not support loading in subinterpreters"));
+    }
+    if LOADED.swap(true, Ordering::Relaxed) {
+        return Err(PyImportError::new_err(
+            "millpond is loaded once per process; keep the module that sys.modules had instead of importing it anew",
+        ));
+    }
+    Ok(())
 }

@@ -35,6 +35,7 @@ mod _millpond {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        gil::refuse_other_interpreters()?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         errors::register(module)?;
         site::decide(module.py())?;

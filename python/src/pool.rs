@@ -1,6 +1,7 @@
 //! The pool: made and managed through PyO3, with get and put as raw methods beside them.
 
 use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use millpond::{BufferPool, ClearPolicy, Error, ErrorKind, Lease, LimitPolicy, PutError, Site};
@@ -51,6 +52,8 @@ pub(crate) struct Pool {
     pub clears_on_put: bool,
     clears_on_get: bool,
     waits: Option<Duration>,
+    /// How many dead leases hold a buffer back. Written under the GIL.
+    pub held: AtomicUsize,
 }
 
 impl Pool {
@@ -63,6 +66,7 @@ impl Pool {
             clears_on_put: core.clear_policy() == ClearPolicy::OnPut,
             clears_on_get: core.clear_policy() == ClearPolicy::OnGet,
             waits,
+            held: AtomicUsize::new(0),
             core,
         }
     }
@@ -103,12 +107,12 @@ impl Pool {
     #[cold]
     pub(crate) fn take(&self, py: Python<'_>, len: usize, patience: Patience) -> PyResult<Lease> {
         let most = match patience {
-            Patience::None => return self.core.try_get(len).map_err(|error| to_py(py, &error)),
+            Patience::None => return self.core.try_get(len).map_err(|error| self.refusal(py, &error)),
             Patience::Policy => self.waits,
             Patience::Until(most) => Some(most),
         };
         let Some(most) = most else {
-            return py.detach(|| self.core.get(len)).map_err(|error| to_py(py, &error));
+            return py.detach(|| self.core.get(len)).map_err(|error| self.refusal(py, &error));
         };
         let mut interrupt = None;
         let result = py.detach(|| {
@@ -119,8 +123,23 @@ impl Pool {
         });
         match interrupt {
             Some(interrupt) => Err(interrupt),
-            None => result.map_err(|error| to_py(py, &error)),
+            None => result.map_err(|error| self.refusal(py, &error)),
         }
+    }
+
+    /// Makes the exception of a refused get; at the limit it tells of buffers that dead leases keep back.
+    #[cold]
+    fn refusal(&self, py: Python<'_>, error: &Error) -> PyErr {
+        let refusal = to_py(py, error);
+        let held = self.held.load(Ordering::Relaxed);
+        if error.kind() == ErrorKind::Exhausted && held > 0 {
+            let note = format!(
+                "{held} put leases that lent a view are still named and keep their buffers back; del the names"
+            );
+            // Without memory for the note the error goes without it.
+            let _ = refusal.value(py).call_method1("add_note", (note,));
+        }
+        refusal
     }
 }
 
@@ -262,21 +281,16 @@ pub(crate) unsafe fn get_plain(object: *mut ffi::PyObject, len: usize) -> *mut f
     if !spot.is_null() && !site::are_recorded() {
         // SAFETY: the caller's promise.
         let pool = unsafe { Pool::from_ptr(object) };
-        return match pool.core.get(len) {
+        if let Some(lease) = pool.core.get_idle(len, Site::NONE) {
             // SAFETY: the memory is reserved, the rest is the caller's promise.
-            Ok(lease) => unsafe { object::fill(spot, lease, object, Site::NONE) },
-            Err(error) => {
-                // SAFETY: reserved and not filled.
-                unsafe { object::unreserve(spot) };
-                errors::cold(ptr::null_mut(), |py| Err(to_py(py, &error)))
-            }
-        };
+            return unsafe { object::fill(spot, lease, object, Site::NONE) };
+        }
     }
     // SAFETY: the memory is null or reserved, the rest is the caller's promise.
     unsafe { get_slow(spot, object, len) }
 }
 
-/// Takes a lease whose site is to be recorded, or for whose object there was no memory.
+/// Takes a lease that the thread has no idle buffer for, or whose site is to be recorded.
 ///
 /// # Safety
 /// The GIL is held, `object` is a live `Pool`, and `spot` came from `reserve`.
@@ -290,7 +304,7 @@ unsafe fn get_slow(spot: *mut LeaseObject, object: *mut ffi::PyObject, len: usiz
     match pool.core.get(len) {
         // SAFETY: the caller's promise.
         Ok(lease) => unsafe { wrap(object, lease) },
-        Err(error) => errors::cold(ptr::null_mut(), |py| Err(to_py(py, &error))),
+        Err(error) => errors::cold(ptr::null_mut(), |py| Err(pool.refusal(py, &error))),
     }
 }
 
@@ -299,11 +313,8 @@ unsafe fn get_slow(spot: *mut LeaseObject, object: *mut ffi::PyObject, len: usiz
 /// # Safety
 /// The GIL is held and `pool` is a live `Pool`.
 pub(crate) unsafe fn wrap(pool: *mut ffi::PyObject, mut lease: Lease) -> *mut ffi::PyObject {
-    let mut got = Site::NONE;
-    if site::are_recorded() {
-        got = site::here();
-        lease.set_site(got);
-    }
+    let got = if site::are_recorded() { site::here() } else { Site::NONE };
+    lease.set_site(got);
     // SAFETY: the GIL is held.
     let spot = unsafe { object::reserve() };
     if spot.is_null() {

@@ -51,7 +51,7 @@ export LD_LIBRARY_PATH=$lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0
 
 warnings=(-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
-c_programs=(api_pool api_status leak_list link_units own_bad_input own_fork own_table own_threads)
+c_programs=(api_layout api_pool api_status leak_list link_units own_bad_input own_fork own_table own_threads)
 cpp_programs=(api_pool link_units own_lease own_pmr)
 
 # build OUTPUT LINK COMPILER... -- SOURCES...: LINK is shared, static or none
@@ -146,9 +146,12 @@ if [[ "seeded warning" == *"$only"* ]]; then
   fi
 fi
 
-# --- plain
+# --- plain (the first two programs after dlopen measure or limit the process, which a detector would upset)
 all_c "c99 shared" shared "" gcc -std=c99
 program "c99 dlopen" tests/c/link_dlopen.c none "" gcc -std=c99
+MILLPOND_TEST_SEEDED=1 seeded "seeded growth" "after - before < BOUND_KIB" "" tests/c/leak_rss.c gcc -std=c99
+program "c99 memory stays as large as it was" tests/c/leak_rss.c shared "" gcc -std=c99
+program "c99 without memory" tests/c/own_no_memory.c shared "" gcc -std=c99
 all_c "c11 static" static "" gcc -std=c11
 all_c "c as c++11" shared "" g++ -x c++ -std=c++11
 all_cpp "c++17 shared" shared "" g++ -std=c++17

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "spec_figures.h"
 #include "spec_steps.h"
 
 struct entry {
@@ -320,43 +321,6 @@ static bool do_owned(struct context *context, size_t at) {
     return true;
 }
 
-#define STATS(F)                                                                                                       \
-    F(allocations) F(gets) F(puts) F(in_use) F(oversized) F(discarded) F(hits) F(live_bytes) F(requested_bytes)         \
-    F(waste_bytes) F(peak_live_bytes) F(retained_buffers) F(retained_bytes) F(limit_bytes) F(detached) F(leaked)        \
-    F(lost) F(trimmed_bytes) F(created) F(destroyed) F(double_puts) F(stale_uses) F(foreign_puts) F(overruns)          \
-    F(exhausted)
-#define CLASS_STATS(F)                                                                                                 \
-    F(size) F(gets) F(puts) F(in_use) F(allocations) F(hits) F(retained_buffers) F(retained_bytes) F(discarded)         \
-    F(detached) F(leaked)
-#define PICK(NAME)                                                                                                     \
-    if (strcmp(name, #NAME) == 0) {                                                                                    \
-        *value = stats.NAME;                                                                                           \
-        return true;                                                                                                   \
-    }
-
-static bool pool_figure(millpond_pool pool, const char *name, uint64_t *value) {
-    millpond_stats stats = MILLPOND_STATS_INIT;
-    if (millpond_pool_stats(pool, &stats))
-        return false;
-    STATS(PICK)
-    return false;
-}
-
-static bool class_figure(millpond_pool pool, uint64_t size, const char *name, uint64_t *value) {
-    size_t count = 0;
-    millpond_class_stats stats = MILLPOND_CLASS_STATS_INIT;
-    if (millpond_pool_class_count(pool, &count))
-        return false;
-    for (size_t i = 0; i < count; ++i) {
-        if (millpond_pool_class_stats(pool, i, &stats))
-            return false;
-        if (stats.size == size) {
-            CLASS_STATS(PICK)
-        }
-    }
-    return false;
-}
-
 static bool do_figure(struct context *context, size_t at, millpond_pool pool) {
     struct step *step = &context->scenario->steps->list[at];
     const char *name = field(step, "field");
@@ -447,16 +411,8 @@ static bool reconciled(struct context *context, char *why, size_t room) {
             snprintf(why, room, "pool %s: %s", entry->name, millpond_last_error());
             return false;
         }
-        if (s.gets != s.puts + s.in_use + s.detached + s.leaked ||
-            s.created - s.destroyed != s.in_use + s.retained_buffers) {
-            snprintf(why, room,
-                     "pool %s: gets %llu, puts %llu, in_use %llu, detached %llu, leaked %llu, created %llu, destroyed %llu, "
-                     "retained %llu do not reconcile",
-                     entry->name, (unsigned long long)s.gets, (unsigned long long)s.puts, (unsigned long long)s.in_use,
-                     (unsigned long long)s.detached, (unsigned long long)s.leaked, (unsigned long long)s.created,
-                     (unsigned long long)s.destroyed, (unsigned long long)s.retained_buffers);
+        if (!sums_hold(&s, entry->name, why, room))
             return false;
-        }
     }
     return true;
 }

@@ -7,6 +7,7 @@
 //! address ever left, and the memory goes back at once.
 
 use std::ffi::CString;
+use std::sync::atomic::Ordering;
 
 use millpond::{Error, ErrorKind, Held, Lease, Site};
 use pyo3::ffi;
@@ -70,7 +71,7 @@ fn give_back(lease: &LeaseObject) -> Result<(), Error> {
         return put_cleared(lease, guard, lease.dirty());
     }
     let (held, result) = guard.put_held(Some(lease.dirty()));
-    lease.memory.set_held(held);
+    keep(lease, held);
     result
 }
 
@@ -80,8 +81,14 @@ pub(crate) fn hold(lease: &LeaseObject, held: Option<Held>) {
     if let Some(held) = held
         && lease.exported.get()
     {
-        lease.memory.set_held(held);
+        keep(lease, held);
     }
+}
+
+/// Keeps memory until the object goes.
+fn keep(lease: &LeaseObject, held: Held) {
+    lease.memory.set_held(held);
+    pool_of(lease).held.fetch_add(1, Ordering::Relaxed);
 }
 
 fn put_cleared(lease: &LeaseObject, guard: Lease, dirty: usize) -> Result<(), Error> {
@@ -168,7 +175,9 @@ impl Lost {
 #[inline(always)]
 pub(crate) fn end_of_life(lease: &LeaseObject) -> Option<Lost> {
     if let Some(held) = lease.memory.take_held() {
-        clearing(lease.dirty(), pool_of(lease).clears_on_put, || drop(held));
+        let pool = pool_of(lease);
+        clearing(lease.dirty(), pool.clears_on_put, || drop(held));
+        pool.held.fetch_sub(1, Ordering::Relaxed);
     }
     lease.memory.take_lease().map(|guard| reclaim(lease, guard))
 }

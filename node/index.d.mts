@@ -1,0 +1,4 @@
+import millpond from './index.js'
+
+export * from './index.js'
+export default millpond
