@@ -71,8 +71,10 @@ fn a_write_past_the_length_is_found_at_every_length() {
         for far in [0, 1, 7] {
             let mut lease = pool.get(len).expect("a lease");
             let end = lease.as_mut_ptr().wrapping_add(len + far);
-            // SAFETY: inside the buffer's tail; the pool promises to find it.
-            unsafe { end.write(0x5A) };
+            // SAFETY: inside the buffer's tail.
+            let there = unsafe { end.read() };
+            // SAFETY: as above; the pool promises to find it.
+            unsafe { end.write(!there) };
             let error = lease.put().expect_err("found");
             assert_eq!(error.kind(), ErrorKind::Overrun);
             assert!(error.message().contains(&format!("byte {} behind", far + 1)), "{error}");

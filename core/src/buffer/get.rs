@@ -76,7 +76,7 @@ impl Inner {
     }
 
     /// Takes one idle buffer, and half a magazine more for the calling thread.
-    fn find_idle(&self, class: usize) -> Option<Entry> {
+    pub(crate) fn find_idle(&self, class: usize) -> Option<Entry> {
         let cache = self.own_cache().filter(|cache| cache.is_cached(class) && cache.enter());
         let Some(cache) = cache else {
             let mut found = None;

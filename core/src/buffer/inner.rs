@@ -13,6 +13,7 @@ use super::memory;
 use super::registry;
 use super::slab::Slabs;
 use super::slot::{self, MAPPED, OVERSIZED, SINGLE, UNTOUCHED};
+use super::stock::Block;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ClearPolicy, LimitPolicy, Options};
@@ -85,8 +86,10 @@ pub(crate) struct Inner {
     total_bytes: AtomicUsize,
     /// Capacity of the buffers in the depots. With `reserved_bytes` held against `max_retained_bytes`.
     depot_bytes: AtomicUsize,
-    /// The most that the threads' caches can hold in all.
+    /// The most that the threads' caches, and the bindings' stocks without asking, can hold in all.
     reserved_bytes: AtomicUsize,
+    /// What the stocks hold beyond that, or once did.
+    stock_bytes: AtomicUsize,
     closed: AtomicBool,
     /// How many `BufferPool` values name the pool.
     pub handles: AtomicUsize,
@@ -140,6 +143,7 @@ impl Inner {
             total_bytes: AtomicUsize::new(0),
             depot_bytes: AtomicUsize::new(0),
             reserved_bytes: AtomicUsize::new(0),
+            stock_bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             handles: AtomicUsize::new(0),
             raw_owned: Lock::new(None),
@@ -181,11 +185,11 @@ impl Inner {
         let home = self.next_home.fetch_add(1, Ordering::Relaxed);
         let budget = self.reserve_for_cache();
         let Some(cache) = ThreadCache::new(self, home, budget) else {
-            self.reserved_bytes.fetch_sub(budget, Ordering::Relaxed);
+            self.unreserve(budget);
             return None;
         };
         if !registry::enlist(self, &cache) {
-            self.reserved_bytes.fetch_sub(budget, Ordering::Relaxed);
+            self.unreserve(budget);
             return None;
         }
         cache::remember(cache);
@@ -194,7 +198,7 @@ impl Inner {
 
     /// Takes a new cache's share out of what may be retained: what the options say, or less where many threads
     /// share it, so that all caches together have at most half. Depots that are full make room.
-    fn reserve_for_cache(&self) -> usize {
+    pub(crate) fn reserve_for_cache(&self) -> usize {
         let mut budget = 0;
         let _ = self.reserved_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |reserved| {
             let left = (self.max_retained_bytes / 2).saturating_sub(reserved);
@@ -213,17 +217,19 @@ impl Inner {
         budget
     }
 
-    /// Says whether a stock may keep one more buffer of `size` bytes beside what others keep.
-    pub(crate) fn may_keep(&self, member: &registry::Member, size: usize) -> bool {
-        let stocks: u64 = member
-            .blocks
-            .iter()
-            .map(|block| {
-                self.table.sizes().iter().enumerate().map(|(class, size)| block.idle(class) * *size as u64).sum::<u64>()
-            })
-            .sum();
+    /// Gives back what `reserve_for_cache` took.
+    pub(crate) fn unreserve(&self, bytes: usize) {
+        self.reserved_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Says whether a stock may keep one more buffer of `size` bytes beyond its share. Under the registry's lock.
+    pub(crate) fn may_keep(&self, blocks: &[Arc<Block>], size: usize) -> bool {
+        let excess: usize = blocks.iter().map(|block| block.excess(self.table.sizes())).sum();
         let others = self.depot_bytes.load(Ordering::Relaxed) + self.reserved_bytes.load(Ordering::Relaxed);
-        stocks.saturating_add((others + size) as u64) <= self.max_retained_bytes as u64
+        let granted = excess + others + size <= self.max_retained_bytes;
+        // Only this function lets the excess grow, so what is noted here is never too little.
+        self.stock_bytes.store(excess + if granted { size } else { 0 }, Ordering::Relaxed);
+        granted
     }
 
     /// Returns the stripe that the calling thread uses.
@@ -444,7 +450,8 @@ impl Inner {
         let size = self.table.sizes()[class];
         let mut keep = 0;
         let _ = self.depot_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
-            let room = self.max_retained_bytes.saturating_sub(bytes + self.reserved_bytes.load(Ordering::Relaxed));
+            let elsewhere = self.reserved_bytes.load(Ordering::Relaxed) + self.stock_bytes.load(Ordering::Relaxed);
+            let room = self.max_retained_bytes.saturating_sub(bytes + elsewhere);
             keep = (room / size).min(entries.len());
             Some(bytes + keep * size)
         });
@@ -486,7 +493,7 @@ impl Inner {
 
     /// Takes over the buffers and the counts of a cache that ends.
     pub(crate) fn absorb(&self, cache: &ThreadCache, doomed: &mut Doomed) {
-        self.reserved_bytes.fetch_sub(cache.budget, Ordering::Relaxed);
+        self.unreserve(cache.budget);
         self.flush(cache, doomed);
         for (class, kept) in self.classes.iter().enumerate() {
             add(&kept.counts.gets, cache.gets(class));

@@ -35,6 +35,8 @@ const ASKED: f64 = 2.0;
 pub(crate) struct Block {
     words: NonNull<AtomicU64>,
     len: usize,
+    /// The idle bytes that the owner may keep without asking; reserved like a thread's cache.
+    share: usize,
 }
 
 // SAFETY: the block is made of atomics.
@@ -46,7 +48,7 @@ unsafe impl Sync for Block {}
 static ENDED: Lock<Vec<(usize, usize)>> = Lock::new(Vec::new());
 
 impl Block {
-    fn new(classes: usize) -> Option<Block> {
+    fn new(classes: usize, share: usize) -> Option<Block> {
         let len = HEAD + PER_CLASS * classes;
         let bytes = (len * size_of::<f64>()).next_multiple_of(memory::page_size());
         let ended = {
@@ -62,7 +64,7 @@ impl Block {
             }
             None => memory::map(bytes, memory::page_size())?,
         };
-        Some(Block { words: base.cast(), len })
+        Some(Block { words: base.cast(), len, share })
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
@@ -92,6 +94,12 @@ impl Block {
 
     pub(crate) fn idle(&self, class: usize) -> u64 {
         self.read(HEAD + PER_CLASS * class + 2) as u64
+    }
+
+    /// Returns the idle bytes beyond the owner's share.
+    pub(crate) fn excess(&self, sizes: &[usize]) -> usize {
+        let idle: u64 = sizes.iter().enumerate().map(|(class, size)| self.idle(class) * *size as u64).sum();
+        (idle as usize).saturating_sub(self.share)
     }
 
     /// Asks the owner to give everything idle back when it next looks.
@@ -137,22 +145,18 @@ pub struct StockBuffer {
 }
 
 impl Stock {
-    /// Makes an empty stock.
+    /// Makes an empty stock; of a closed pool, one that keeps nothing.
     ///
     /// # Errors
-    /// `NO_MEMORY`, `CLOSED`.
+    /// `NO_MEMORY`.
     pub fn new(pool: &BufferPool) -> Result<Stock> {
         let inner = pool.inner();
-        let block = Block::new(inner.table.sizes().len()).ok_or_else(|| no_memory(inner))?;
-        let block = Arc::new(block);
-        let mut registry = registry::lock();
-        if inner.is_closed() {
-            return Err(inner.closed_error());
-        }
-        let member = registry.member(inner.id).ok_or_else(|| inner.closed_error())?;
-        member.blocks.try_reserve(1).map_err(|_| no_memory(inner))?;
-        member.blocks.push(block.clone());
-        drop(registry);
+        let share = inner.reserve_for_cache();
+        let made = Block::new(inner.table.sizes().len(), share).and_then(|block| inner.enlist_block(Arc::new(block)));
+        let Some(block) = made else {
+            inner.unreserve(share);
+            return Err(no_memory(inner));
+        };
         Ok(Stock { pool: pool.clone(), block })
     }
 
@@ -164,6 +168,11 @@ impl Stock {
     /// leases. Then for each class three: gets, puts, idle buffers held.
     pub fn counters(&self) -> (*mut f64, usize) {
         (self.block.words.as_ptr().cast(), self.block.len)
+    }
+
+    /// Returns the idle bytes that the owner may keep without asking [`may_keep`](Stock::may_keep).
+    pub fn share(&self) -> usize {
+        self.block.share
     }
 
     /// Returns the pool.
@@ -260,8 +269,8 @@ impl Stock {
         Ok(())
     }
 
-    /// Destroys the buffer of a put that was written past its end. Counted as an overrun and as discarded; the
-    /// owner counts the put.
+    /// Destroys the buffer of a put that was written past its end. Counted as discarded; the owner counts the put, and
+    /// the overrun by [`misuse`](BufferPool::misuse).
     ///
     /// # Errors
     /// As [`give`](Stock::give).
@@ -272,7 +281,6 @@ impl Stock {
         if inner.clear != ClearPolicy::Never {
             inner.wipe(entry, capacity + memory::TAIL);
         }
-        add(&inner.counts.overruns, 1);
         add(&inner.classes[inner.class_of_capacity(capacity)].counts.discarded, 1);
         inner.destroy(entry);
         inner.wake_waiters();
@@ -310,14 +318,14 @@ impl Stock {
         Ok(())
     }
 
-    /// Says whether the owner may keep one more idle buffer of a class within `max_retained_bytes`.
+    /// Says whether the owner may keep one more idle buffer of a class beyond its share, within `max_retained_bytes`.
     pub fn may_keep(&self, class: usize) -> bool {
         let inner = self.pool.inner();
         let Some(size) = inner.table.sizes().get(class) else {
             return false;
         };
         let mut registry = registry::lock();
-        !inner.is_closed() && registry.member(inner.id).is_some_and(|member| inner.may_keep(member, *size))
+        !inner.is_closed() && registry.member(inner.id).is_some_and(|member| inner.may_keep(&member.blocks, *size))
     }
 
     /// Says that the owner has given back what it was asked for.
@@ -341,16 +349,26 @@ impl Drop for Stock {
                 add(&kept.counts.puts, block.puts(class));
             }
             add(&inner.counts.requested, block.requested());
+            inner.unreserve(block.share);
         }
     }
 }
 
 impl Inner {
+    fn enlist_block(&self, block: Arc<Block>) -> Option<Arc<Block>> {
+        let mut registry = registry::lock();
+        let member = registry.member(self.id)?;
+        member.blocks.try_reserve(1).ok()?;
+        member.blocks.push(block.clone());
+        if self.is_closed() {
+            block.shut();
+        }
+        Some(block)
+    }
+
     /// Takes one buffer for a stock; makes room if the limit asks for it.
     fn take_for_stock(&self, class: usize, size: usize) -> Result<Entry> {
-        let mut idle = None;
-        self.take_idle(class, self.home(), 1, |entry| idle = Some(entry));
-        if let Some(entry) = idle {
+        if let Some(entry) = self.find_idle(class) {
             return Ok(entry);
         }
         match self.create(class) {
