@@ -99,6 +99,12 @@ impl Error {
         Error::new(ErrorKind::InvalidArgument, message)
     }
 
+    /// Says that there is no memory, not even to say it.
+    #[cold]
+    pub(crate) fn no_memory() -> Error {
+        Error { kind: ErrorKind::NoMemory, message: None }
+    }
+
     fn text(&self) -> &str {
         self.message.as_ref().map_or(self.kind.description(), |message| message)
     }

@@ -52,13 +52,13 @@ pub(crate) struct ThreadCache {
     busy: AtomicU32,
     pub pool_id: u64,
     /// One for each cached class, from the smallest.
-    pub magazines: Box<[Magazine]>,
+    pub magazines: Vec<Magazine>,
     /// Bytes asked for in gets, modulo 2^64. Apart from those of puts: a pair would otherwise wait for itself.
     requested: AtomicU64,
     /// Bytes given back in puts, modulo 2^64.
     returned: AtomicU64,
     /// What the thread counts for the other classes, the last for oversized leases. Indexed by class too.
-    counts: Box<[Counts]>,
+    counts: Vec<Counts>,
     /// The pool, valid while the cache is in the registry's list.
     pub inner: *const Inner,
     /// The stripe of the depots that this thread uses.
@@ -98,10 +98,10 @@ impl ThreadCache {
             gate: AtomicU32::new(0),
             busy: AtomicU32::new(0),
             pool_id: inner.id,
-            magazines: magazines.into_boxed_slice(),
+            magazines,
             requested: AtomicU64::new(0),
             returned: AtomicU64::new(0),
-            counts: counts.into_boxed_slice(),
+            counts,
             inner,
             home,
             seen: Cell::new(0),
@@ -306,10 +306,30 @@ struct Table {
     ended: Cell<bool>,
 }
 
+/// Stands where a thread has no cache: no pool has its id or its address, so that nobody checks for null.
+struct Nobody(ThreadCache);
+
+// SAFETY: nothing ever enters or changes it: `pool_id` 0 and a null `inner` match no pool.
+unsafe impl Sync for Nobody {}
+
+static NOBODY: Nobody = Nobody(ThreadCache {
+    gate: AtomicU32::new(GATE_ORPHAN),
+    busy: AtomicU32::new(0),
+    pool_id: 0,
+    magazines: Vec::new(),
+    requested: AtomicU64::new(0),
+    returned: AtomicU64::new(0),
+    counts: Vec::new(),
+    inner: std::ptr::null(),
+    home: 0,
+    seen: Cell::new(0),
+    budget: 0,
+});
+
 thread_local! {
     static TABLE: Table = const {
         Table {
-            inline: [const { Cell::new(std::ptr::null()) }; INLINE],
+            inline: [const { Cell::new(&raw const NOBODY.0) }; INLINE],
             more: Cell::new(std::ptr::null()),
             ended: Cell::new(false),
         }
@@ -325,7 +345,7 @@ impl Drop for Exit {
         TABLE.with(|table| {
             table.ended.set(true);
             for cell in &table.inline {
-                retire(cell.replace(std::ptr::null()));
+                retire(cell.replace(nobody()));
             }
             let more = table.more.replace(std::ptr::null());
             if !more.is_null() {
@@ -337,8 +357,12 @@ impl Drop for Exit {
     }
 }
 
+fn nobody() -> *const ThreadCache {
+    &raw const NOBODY.0
+}
+
 fn retire(cache: *const ThreadCache) {
-    if !cache.is_null() {
+    if cache != nobody() {
         // SAFETY: the thread's table owned the cache, made by `Box::into_raw`, and no longer names it.
         let cache = unsafe { Box::from_raw(cache.cast_mut()) };
         super::registry::retire(cache);
@@ -354,28 +378,28 @@ pub(crate) fn number_of(pool_id: u64) -> usize {
 /// Finds the calling thread's cache of a pool; any number is allowed.
 #[inline(always)]
 pub(crate) fn find(pool_id: u64) -> Option<&'static ThreadCache> {
-    find_numbered(number_of(pool_id)).filter(|cache| cache.pool_id == pool_id)
+    Some(at_number(number_of(pool_id))).filter(|cache| cache.pool_id == pool_id)
 }
 
-/// Finds the calling thread's cache at a pool's number; it may be an earlier pool's.
+/// Returns the calling thread's cache at a pool's number; it may be an earlier pool's, or nobody's.
 #[inline(always)]
-pub(crate) fn find_numbered(number: usize) -> Option<&'static ThreadCache> {
+pub(crate) fn at_number(number: usize) -> &'static ThreadCache {
     let cache = TABLE.with(|table| match table.inline.get(number) {
         Some(cell) => cell.get(),
         None => find_more(table, number),
     });
-    // SAFETY: null or a cache that this thread's table owns. The reference is used before the thread calls
+    // SAFETY: nobody's, or a cache that this thread's table owns. The reference is used before the thread calls
     // anything that could replace it, `remember` or its own end; callers do not keep it.
-    unsafe { cache.as_ref() }
+    unsafe { &*cache }
 }
 
 #[cold]
 #[inline(never)]
 fn find_more(table: &Table, number: usize) -> *const ThreadCache {
-    // SAFETY: null or the box made in `remember`, owned by this thread's table.
+    // SAFETY: null or the box made in `make_room`, owned by this thread's table.
     match unsafe { table.more.get().as_ref() } {
-        Some(more) => more.get(number - INLINE).map_or(std::ptr::null(), Cell::get),
-        None => std::ptr::null(),
+        Some(more) => more.get(number - INLINE).map_or(nobody(), Cell::get),
+        None => nobody(),
     }
 }
 
@@ -400,7 +424,7 @@ pub(crate) fn make_room(pool_id: u64) -> bool {
         let missing = (number - INLINE + 1).saturating_sub(more.len());
         let room = more.try_reserve(missing).is_ok();
         if room && missing > 0 {
-            more.resize_with(number - INLINE + 1, || Cell::new(std::ptr::null()));
+            more.resize_with(number - INLINE + 1, || Cell::new(nobody()));
         }
         table.more.set(Box::into_raw(more));
         room

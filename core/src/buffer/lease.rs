@@ -34,7 +34,7 @@ use crate::site::Site;
 /// wait for the get before it. *Armed* says that a canary stands behind the length. As many bytes from the start as
 /// *dirty* says may have been written; all ones stand for the whole length.
 #[derive(Copy, Clone)]
-struct State(u64);
+pub(crate) struct State(u64);
 
 const DIRTY_ALL: u64 = (1 << 40) - 1;
 const ARMED: u64 = 1 << 40;
@@ -49,8 +49,15 @@ impl State {
         State::clean(number, usize::from(entry.slot.class()))
     }
 
+    /// As [`State::of`], as a word and out of line.
+    #[cold]
+    #[inline(never)]
+    fn bits_of(slot: &'static Slot) -> u64 {
+        State::of(Entry { data: std::ptr::null_mut(), slot }).0
+    }
+
     #[inline(always)]
-    fn clean(number: usize, class: usize) -> State {
+    pub(crate) fn clean(number: usize, class: usize) -> State {
         State(((number as u64) << STATE_NUMBER) | ((class as u64 & 0x7f) << STATE_CLASS))
     }
 
@@ -129,14 +136,14 @@ unsafe impl Sync for Lease {}
 impl Lease {
     /// Makes the lease of a buffer that was just taken from a pool.
     #[inline(always)]
-    pub(crate) fn issue(entry: Entry, len: usize, number: usize, class: usize, site: Site) -> Lease {
+    pub(crate) fn issue(entry: Entry, len: usize, state: State, site: Site) -> Lease {
         super::get::record(entry, len, site);
         Lease {
             // SAFETY: buffers come from mappings, which are never at address 0.
             data: unsafe { NonNull::new_unchecked(entry.data) },
             len,
             slot: entry.slot,
-            state: State::clean(number, class),
+            state,
         }
     }
 
@@ -156,8 +163,16 @@ impl Lease {
 
     /// Makes the lease of any buffer that was just taken from a pool.
     pub(crate) fn issue_slow(entry: Entry, len: usize, site: Site) -> Lease {
-        let state = State::of(entry);
-        Lease::issue(entry, len, state.number(), state.class(), site)
+        Lease::issue(entry, len, State::of(entry), site)
+    }
+
+    /// Makes the lease of a buffer that was taken and recorded.
+    #[inline(always)]
+    pub(crate) fn of_slot(slot: &'static Slot, len: usize) -> Lease {
+        let data = slot.data.load(Ordering::Relaxed);
+        // SAFETY: buffers come from mappings, which are never at address 0.
+        let data = unsafe { NonNull::new_unchecked(data) };
+        Lease { data, len, slot, state: State(State::bits_of(slot)) }
     }
 
     #[inline(always)]

@@ -38,6 +38,8 @@ use crate::site::Site;
 use crate::stats::Stats;
 use get::Patience;
 use inner::{Inner, add};
+use lease::State;
+use slot::Slot;
 
 /// A named set of reusable buffers with limits and statistics.
 ///
@@ -223,7 +225,28 @@ impl BufferPool {
         let site = Site::rust(Location::caller());
         match self.get_idle(len, site) {
             Some(lease) => Ok(lease),
-            None => self.get_with(len, Patience::Policy, site),
+            None => {
+                let (slot, error) = self.get_in_registers(len, site);
+                match slot {
+                    Some(slot) => Ok(Lease::of_slot(slot, len)),
+                    None => Err(error.map_or_else(Error::no_memory, |error| *error)),
+                }
+            }
+        }
+    }
+
+    /// Takes a lease as the slot of its buffer, or fails. Two words, which are returned in registers: where a lease
+    /// that a call left in memory met the fast path's in registers, the compiler would put both in memory, word by
+    /// word, and read them as vectors, which stalls for longer than a get takes.
+    #[cold]
+    #[inline(never)]
+    fn get_in_registers(&self, len: usize, site: Site) -> (Option<&'static Slot>, Option<Box<Error>>) {
+        match self.inner.get_slow(len, Patience::Policy) {
+            Ok(entry) => {
+                get::record(entry, len, site);
+                (Some(entry.slot), None)
+            }
+            Err(error) => (None, memory::try_box(error).ok()),
         }
     }
 
@@ -239,11 +262,13 @@ impl BufferPool {
         if !cache.enter() {
             return None;
         }
-        let entry = cache.pop(class, len);
+        let popped = cache.pop(class, len);
         cache.leave();
-        Some(Lease::issue(entry?, len, cache::number_of(self.inner.id), class, site))
+        let state = State::clean(cache::number_of(self.inner.id), class);
+        Some(Lease::issue(popped?, len, state, site))
     }
 
+    #[cold]
     #[inline(never)]
     fn get_with(&self, len: usize, patience: Patience, site: Site) -> Result<Lease> {
         let entry = self.inner.get_slow(len, patience)?;

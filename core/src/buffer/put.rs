@@ -52,10 +52,8 @@ pub(crate) fn pool_of(slot: &Slot) -> &Inner {
 #[inline(always)]
 pub(crate) fn finish(entry: Entry, len: usize, number: usize, class: usize) {
     entry.slot.taken.store(0, Ordering::Relaxed);
-    if let Some(cache) = cache::find_numbered(number)
-        && std::ptr::eq(cache.inner, entry.slot.pool.load(Ordering::Relaxed))
-        && cache.enter()
-    {
+    let cache = cache::at_number(number);
+    if std::ptr::eq(cache.inner, entry.slot.pool.load(Ordering::Relaxed)) && cache.enter() {
         let kept = cache.push(class, entry, len);
         cache.leave();
         if kept {

@@ -189,22 +189,18 @@ fn inverse(odd: u64) -> u64 {
 #[inline]
 fn permute(key: &Key, index: u32, generation: u64) -> u64 {
     let mut x = generation ^ key.mask ^ (u64::from(index).wrapping_mul(key.multiply[0]) & NONCE_MASK);
-    x = x.wrapping_mul(key.multiply[0]) & NONCE_MASK;
+    x = x.wrapping_mul(key.multiply[1]) & NONCE_MASK;
     x ^= x >> 21;
-    x = x.wrapping_mul(key.multiply[1]).wrapping_add(key.add) & NONCE_MASK;
-    x ^= x >> 20;
-    x = x.wrapping_mul(key.multiply[2]) & NONCE_MASK;
-    x ^ (x >> 22)
+    x = x.wrapping_mul(key.multiply[2]).wrapping_add(key.add) & NONCE_MASK;
+    x ^ (x >> 20)
 }
 
 fn unpermute(key: &Key, index: u32, nonce: u64) -> u64 {
     // A right shift by at least half the width undoes itself.
-    let mut x = nonce ^ (nonce >> 22);
-    x = x.wrapping_mul(key.inverse[2]) & NONCE_MASK;
-    x ^= x >> 20;
-    x = x.wrapping_sub(key.add).wrapping_mul(key.inverse[1]) & NONCE_MASK;
+    let mut x = nonce ^ (nonce >> 20);
+    x = x.wrapping_sub(key.add).wrapping_mul(key.inverse[2]) & NONCE_MASK;
     x ^= x >> 21;
-    x = x.wrapping_mul(key.inverse[0]) & NONCE_MASK;
+    x = x.wrapping_mul(key.inverse[1]) & NONCE_MASK;
     x ^ key.mask ^ (u64::from(index).wrapping_mul(key.multiply[0]) & NONCE_MASK)
 }
 
