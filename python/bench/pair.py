@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import millpond
 
@@ -119,19 +120,19 @@ ROWS: list[tuple[str, Callable[[int], None], Callable[[int], None], float | None
 
 def main() -> None:
     base = nanoseconds(empty)
-    table = []
+    table: list[dict[str, Any]] = []
     for name, body, reference, budget in ROWS:
         ours, theirs = nanoseconds(body) - base, nanoseconds(reference) - base
-        row = {"what": name, "ns": round(ours, 1), "bytearray_ns": round(theirs, 1), "ratio": round(ours / theirs, 2)}
-        table.append({**row, "budget": budget})
+        figures = {"ns": round(ours, 1), "bytearray_ns": round(theirs, 1), "ratio": round(ours / theirs, 2)}
+        table.append({"what": name, **figures, "budget": budget})
     if "--json" in sys.argv:
         print(json.dumps({"python": sys.version.split()[0], "size": SIZE, "rows": table}))
         return
     print(f"CPython {sys.version.split()[0]}, {SIZE} bytes, against bytearray({SIZE})")
     print(f"{'':38}{'ns':>8}{'bytearray':>11}{'ratio':>8}{'budget':>8}")
     for row in table:
-        budget = "" if row["budget"] is None else f"{row['budget']:.2f}"
-        print(f"{row['what']:38}{row['ns']:8.1f}{row['bytearray_ns']:11.1f}{row['ratio']:8.2f}{budget:>8}")
+        limit = "" if row["budget"] is None else f"{row['budget']:.2f}"
+        print(f"{row['what']:38}{row['ns']:8.1f}{row['bytearray_ns']:11.1f}{row['ratio']:8.2f}{limit:>8}")
 
 
 if __name__ == "__main__":

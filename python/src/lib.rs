@@ -40,6 +40,8 @@ mod _millpond {
         errors::register(module)?;
         site::decide(module.py())?;
         lease::methods::register(module)?;
-        hot::register(module)
+        hot::register(module)?;
+        // PyO3 lists the private names there, too; the package's `__all__` is the public list.
+        module.delattr("__all__")
     }
 }
