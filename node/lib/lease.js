@@ -216,10 +216,18 @@ class Lease {
   }
 
   /** Counts a misuse and throws core's error, with the places where they are recorded. */
-  #refuse(kind, station = this.#station) {
+  #refuse(kind) {
     const known = places.get(this)
     const here = known === undefined ? 0 : callSite()
-    station.misuse(kind, this.#length, known?.got, known?.put, here)
+    this.#station.misuse(kind, this.#length, known?.got, known?.put, here)
+  }
+
+  /** Lets core refuse a put into another pool, in a message that names both. */
+  #putForeign(station, options) {
+    const slab = this.#slab
+    // Two stations of one pool are there for a moment when its first Pool object was collected.
+    if (station.id === this.#station.id) Lease.#putLease(this.#station, this, options)
+    else native.putForeign(station.number, slab.station.number, slab.index, recordSites ? callSite() : 0)
   }
 
   /** Makes a lease of a buffer. */
@@ -289,7 +297,7 @@ class Lease {
     }
     const slab = lease.#slab
     if (slab === null) lease.#refuse('DOUBLE_PUT')
-    if (slab.station !== station) lease.#refuse('FOREIGN_LEASE', station)
+    if (slab.station !== station) return lease.#putForeign(station, options)
     if (lease.#pins !== 0) lease.#refuse('BUSY')
     const length = lease.#length
     let used = length
@@ -303,7 +311,7 @@ class Lease {
         if (station.clear !== NEVER && native.tailWritten(slab.arrayBuffer, length)) lease.#overrun(slab)
       }
     }
-    if (slab.kind < 0 || station.idleBytes + slab.bytes > station.keepBytes) {
+    if (station.idleBytes + slab.weight > station.keepBytes) {
       if (!lease.#putCold(slab, used)) return
     } else if (station.counters[GATE] !== 0 && !lease.#putCold(slab, used)) {
       return
@@ -333,7 +341,7 @@ class Lease {
   /** Puts a lease whose buffer does not go into the magazine; returns true when it does after all. */
   #putCold(slab, used) {
     const station = this.#station
-    if (slab.kind >= 0 && station.mayKeep(slab)) return true
+    if (station.mayKeep(slab)) return true
     const touched = this.#view !== null || slab.loose
     this.#end()
     slab.row[slab.at] = 0
@@ -357,8 +365,10 @@ class Lease {
     slab.row[slab.at] = 0
     station.counters[FIRST + STRIDE * slab.kind + 1] += 1
     station.counters[REQUESTED] -= this.#length
-    if (recordSites) this.#placePut()
-    native.overrun(station.number, slab.index, slab.arrayBuffer, this.#length, places.get(this)?.got ?? 0)
+    const known = places.get(this)
+    const here = known === undefined ? 0 : callSite()
+    if (known !== undefined) known.put = here
+    native.overrun(station.number, slab.index, slab.arrayBuffer, this.#length, known?.got ?? 0, here)
   }
 
   #placePut() {
@@ -370,7 +380,7 @@ class Lease {
   static #receive(station, token) {
     const arrayBuffer = native.adopt(station.number, token)
     const length = scratch[4]
-    const slab = station.admit(arrayBuffer, scratch[3])
+    const slab = station.admit(arrayBuffer, scratch[3], true)
     if (arrayBuffer === undefined) native.load(station.number, slab.index, slab.arrayBuffer)
     const lease = Lease.#make(station, slab, length)
     // What the sender wrote is in it: put has to clear it even if nobody looks at it here.

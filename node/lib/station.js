@@ -33,7 +33,7 @@ const REWRAP_MAX = 16 * 1024 * 1024
 
 /** One buffer. */
 class Slab {
-  constructor(station, index, arrayBuffer, capacity, kind) {
+  constructor(station, index, arrayBuffer, capacity, kind, adopted) {
     this.station = station
     this.index = index
     this.arrayBuffer = arrayBuffer
@@ -41,6 +41,11 @@ class Slab {
     this.capacity = capacity
     /** The size class, or -1 for a lease of its own (oversized or beyond the limit). */
     this.kind = kind
+    /**
+     * What a put adds to the magazine's bytes, to see whether it may keep the buffer. Endless for what never stays: a
+     * lease of its own, and one that another thread sent, which would otherwise run out of buffers.
+     */
+    this.weight = kind < 0 || adopted ? Infinity : this.bytes
     this.row = station.rowsOf(index)
     this.at = (index % CHUNK_ROWS) * COLUMNS
     /** Somebody asked a view for its ArrayBuffer. */
@@ -95,9 +100,10 @@ class Station {
     this.low = this.sizes.map(() => 0)
     this.idleBytes = 0
     /** Up to here a put keeps the buffer without asking core; below 0 every put takes the cold path. */
-    this.ownShare = Math.min(description.threadCacheBytes, description.maxRetainedBytes)
+    this.ownShare = description.share
     this.keepBytes = this.ownShare
-    this.mayKeepMore = this.ownShare > 0
+    /** False where a thread is to keep nothing for itself. */
+    this.mayKeepMore = description.threadCacheBytes > 0
     this.chunks = []
     this.external = true
     const block = native.counters(this.number)
@@ -150,10 +156,10 @@ class Station {
   }
 
   /** Makes the record of the buffer that the addon has just returned. */
-  admit(arrayBuffer, kind) {
+  admit(arrayBuffer, kind, adopted = false) {
     const index = scratch[0]
     const bytes = scratch[1]
-    const slab = new Slab(this, index, arrayBuffer ?? new ArrayBuffer(bytes), scratch[2], kind)
+    const slab = new Slab(this, index, arrayBuffer ?? new ArrayBuffer(bytes), scratch[2], kind, adopted)
     if (arrayBuffer === undefined) {
       const mirror = Station.prototype.mirror.bind(this)
       collected.register(slab, { number: this.number, index, serial: scratch[5], mirror })
@@ -220,7 +226,7 @@ class Station {
       this.settle()
       if (this.counters[GATE] !== 0) return false
     }
-    if (transfer === undefined && this.external && slab.bytes > REWRAP_MAX) return false
+    if (slab.weight === Infinity || (transfer === undefined && this.external && slab.bytes > REWRAP_MAX)) return false
     if (this.idleBytes + slab.bytes <= this.ownShare) return true
     this.mirror()
     return this.mayKeepMore && native.mayKeep(this.number, slab.kind)

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use millpond::{Error, ErrorKind, raw};
+use millpond::{ErrorKind, Site, raw};
 
 use crate::handover::{self, Moved};
-use crate::js::{Call, Fail, Outcome, Value, exports, internal};
+use crate::js::{Call, Outcome, Value, exports, internal};
 use crate::rows::Column;
 use crate::slab::{Origin, Slab, show_detached};
 use crate::station::Station;
@@ -15,6 +15,7 @@ exports! {
     c"takeOwn" => take_own,
     c"give" => give,
     c"putOwn" => put_own,
+    c"putForeign" => put_foreign,
     c"lose" => lose,
     c"retire" => retire,
     c"overrun" => overrun,
@@ -95,6 +96,20 @@ fn put_own(call: &Call<'_>) -> Outcome<Value> {
     call.undefined()
 }
 
+/// putForeign(station, own station, index, site): a put into a pool that the lease is not from; core refuses it
+fn put_foreign(call: &Call<'_>) -> Outcome<Value> {
+    let station = station(call)?;
+    let slab = call.environment.station(call.size(1)?)?.slab(call.size(2)?)?;
+    if slab.is_of(&station) {
+        return Err(internal("the lease is this pool's"));
+    }
+    match slab.origin {
+        Origin::Stock { token, .. } => station.stock().put(token, 0)?,
+        Origin::Own { lease } => raw::put(station.pool().id(), lease, None, handover::site(call.number(3)?))?,
+    }
+    call.undefined()
+}
+
 /// lose(station, index, length): somebody else has the ArrayBuffer of a leased buffer
 fn lose(call: &Call<'_>) -> Outcome<Value> {
     let (station, slab) = buffer(call)?;
@@ -116,24 +131,17 @@ fn retire(call: &Call<'_>) -> Outcome<Value> {
     call.undefined()
 }
 
-/// overrun(station, index, arrayBuffer, length, got): the bytes behind the length were written; always throws
+/// overrun(station, index, arrayBuffer, length, got, here): the bytes behind the length were written; always throws
 fn overrun(call: &Call<'_>) -> Outcome<Value> {
     let (station, slab) = buffer(call)?;
     let token = token(&slab)?;
     let length = call.size(3)?;
     let got = handover::site(call.number(4)?);
+    let here = handover::site(call.number(5)?);
     slab.seal(call.js, call.value(2)?)?;
     slab.leave();
     station.stock().overrun(token)?;
-    Err(Fail::Error(Error::new(
-        ErrorKind::Overrun,
-        format!(
-            "a lease of {length} bytes (capacity {}) of pool \"{}\" was written past its end, through the ArrayBuffer \
-             of its buffer; got at {got}. The buffer is discarded; write at most the length",
-            slab.capacity,
-            station.pool().name(),
-        ),
-    )))
+    Err(station.pool().misuse(ErrorKind::Overrun, length, got, Site::NONE, here).into())
 }
 
 /// rewrap(station, index, arrayBuffer) -> a new ArrayBuffer; the old one is detached (Node 20 has no transfer)

@@ -153,7 +153,7 @@ fn describe(call: &Call<'_>, pool: BufferPool) -> Outcome<Value> {
         (c"onLimit", js.number(on_limit)?),
         (c"clear", js.number(clear)?),
         (c"maxBytes", js.number(pool.max_bytes() as f64)?),
-        (c"maxRetainedBytes", js.number(pool.max_retained_bytes() as f64)?),
+        (c"share", js.number(station.stock().share() as f64)?),
         (c"threadCacheBytes", js.number(pool.thread_cache_bytes() as f64)?),
     ])
 }

@@ -122,6 +122,11 @@ impl Slab {
         }
     }
 
+    /// Tells whether the buffer is of a station's pool.
+    pub(crate) fn is_of(&self, station: &Station) -> bool {
+        self.station.pool().id() == station.pool().id()
+    }
+
     /// Proves that `array_buffer` is the one over this memory.
     pub(crate) fn verify(&self, js: Js, array_buffer: Value) -> Outcome<()> {
         if self.state.get() != State::Held {

@@ -7,6 +7,9 @@ const { test } = require('node:test')
 const { Pool } = require('..')
 const { collectUntil, external, reconciles, runScript, sleep } = require('./helpers')
 
+// Leases are lost on purpose here; what is warned about is tested in processes of their own.
+process.removeAllListeners('warning')
+
 /** Makes leases that nobody can reach any more. */
 function lose(pool, length, count) {
   for (let i = 0; i < count; i++) {

@@ -184,7 +184,7 @@ pub(crate) fn to_py(py: Python<'_>, error: &Error) -> PyErr {
 
 /// Makes an `InvalidArgumentError`; the message names the argument.
 #[cold]
-pub(crate) fn invalid(py: Python<'_>, message: impl Into<String>) -> PyErr {
+pub(crate) fn invalid(py: Python<'_>, message: impl std::fmt::Display) -> PyErr {
     to_py(py, &Error::new(ErrorKind::InvalidArgument, message))
 }
 

@@ -1,7 +1,7 @@
 //! The raw get and put methods of `Pool`, and `millpond.get`.
 //!
 //! A method that PyO3 makes costs 15 to 20 ns before it does anything; these are C methods on the class that PyO3
-//! made, so that get and put together cost 26 ns.
+//! made. `bench/pair.py` shows what that gives: less than half of `bytearray(1024)` for both together.
 
 use std::ptr;
 

@@ -330,7 +330,10 @@ pub(crate) unsafe fn wrap(pool: *mut ffi::PyObject, mut lease: Lease) -> *mut ff
 static DEFAULT: PyOnceLock<Py<Pool>> = PyOnceLock::new();
 
 pub(crate) fn default_object(py: Python<'_>) -> PyResult<&Bound<'_, Pool>> {
-    let object = DEFAULT.get_or_try_init(py, || Py::new(py, Pool::new(millpond::default_pool().clone())))?;
+    let object = DEFAULT.get_or_try_init(py, || {
+        let core = millpond::try_default_pool().map_err(|error| to_py(py, &error))?;
+        Py::new(py, Pool::new(core.clone()))
+    })?;
     Ok(object.bind(py))
 }
 

@@ -17,8 +17,8 @@ say "build the wheel and the sdist"
 "$PYTHON" -m venv "$scratch/tools"
 tools=$scratch/tools/bin
 "$tools/pip" install --quiet 'maturin>=1.16,<2' pytest 'mypy>=2' numpy typing_extensions
-"$tools/maturin" build --quiet --release --locked --out "$scratch/dist"
-"$tools/maturin" sdist --quiet --out "$scratch/dist"
+"$tools/maturin" build --release --locked --out "$scratch/dist" 2>&1 | tail -n 1
+"$tools/maturin" sdist --out "$scratch/dist" 2>&1 | tail -n 1
 wheel=$(echo "$scratch"/dist/*.whl)
 sdist=$(echo "$scratch"/dist/*.tar.gz)
 case $wheel in
@@ -52,7 +52,10 @@ say "types: stubtest, mypy --strict"
 "$tools/pip" install --quiet "$wheel"
 # The directory of the sources would hide the installed package.
 cd "$scratch/empty"
-"$tools/python" -m mypy.stubtest --mypy-config-file "$here/pyproject.toml" millpond
+# Before 3.12 C types do not show their buffer protocol as methods.
+printf 'millpond._millpond.Lease.__%sbuffer__\n' '' release_ >"$scratch/allowed"
+"$tools/python" -m mypy.stubtest --mypy-config-file "$here/pyproject.toml" --ignore-unused-allowlist \
+  --allowlist "$scratch/allowed" millpond
 for version in 3.11 3.13; do
   "$tools/mypy" --config-file "$here/pyproject.toml" --python-version "$version" --cache-dir "$scratch/mypy" \
     "$here/examples/tree.py" "$here/bench/pair.py" "$here/tests/spec_runner.py" "$here"/python/millpond/*.py

@@ -272,7 +272,11 @@ class Scenario:
         self.join([self.spawn(lambda other=other: other.do_repeat(times, steps)) for other in others])
 
     def do_later(self, ms: float, steps: list[Any]) -> None:
-        self.later_threads.append(self.spawn(lambda: (time.sleep(ms / 1000), self.run(steps))))
+        def wait_and_run() -> None:
+            time.sleep(ms / 1000)
+            self.run(steps)
+
+        self.later_threads.append(self.spawn(wait_and_run))
 
     def do_race_put(self, lease: str, threads: int) -> None:
         held, barrier, outcomes = self.leases[lease], threading.Barrier(threads), list[str]()

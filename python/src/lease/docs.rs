@@ -104,7 +104,7 @@ For Writer: says that views wrote only the first `used` bytes.";
 pub(crate) const NARROW: &CStr = c"_narrow($self, used, /)
 --
 
-For Writer: shows only the first `used` bytes from now on.";
+For Writer: makes the lease `used` bytes long.";
 
 pub(crate) const DETACH: &CStr = c"detach($self, /)
 --

@@ -161,10 +161,21 @@ unsafe extern "C" fn settle(object: *mut ffi::PyObject, used: *mut ffi::PyObject
     })
 }
 
-/// For `Writer`: shows only so many bytes from now on; what is known to be written stays.
+/// For `Writer`: makes the lease so many bytes long. Where more may have been written only the view of it ends there:
+/// the rest is still to be cleared.
 unsafe extern "C" fn narrow(object: *mut ffi::PyObject, used: *mut ffi::PyObject) -> *mut ffi::PyObject {
     method(object, |py, lease| {
-        lease.len.set(part_of(py, lease, used)?);
+        let used = part_of(py, lease, used)?;
+        if lease.dirty() <= used {
+            let whole = lease.memory.with_lease(|guard| {
+                guard.truncate(used);
+                guard.len()
+            });
+            lease.requested.set(whole.unwrap_or(used));
+            // Core's guard behind the length is to be set again, at the new end.
+            lease.data.set(ptr::null_mut());
+        }
+        lease.len.set(used);
         Ok(none())
     })
 }
