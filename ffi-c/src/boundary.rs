@@ -77,7 +77,7 @@ fn unaligned(argument: &'static str) -> Error {
 }
 
 #[cold]
-pub(crate) fn invalid(message: impl Into<String>) -> Error {
+pub(crate) fn invalid(message: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::InvalidArgument, message)
 }
 
