@@ -156,6 +156,7 @@ class Lease {
     const slab = this.#leaving()
     const { number, external } = this.#station
     const owned = native.detach(number, slab.index, slab.arrayBuffer, this.#length)
+    slab.row[slab.at] = 0
     this.#end()
     if (owned !== undefined) return Buffer.from(owned)
     return external ? Buffer.alloc(0) : Buffer.from(slab.arrayBuffer, 0, this.#length)
@@ -166,6 +167,7 @@ class Lease {
     const { number, external } = this.#station
     if (!external) native.store(number, slab.index, slab.arrayBuffer)
     const token = native.send(number, slab.index, slab.arrayBuffer, this.#length)
+    slab.row[slab.at] = 0
     this.#end()
     return token
   }
@@ -237,6 +239,7 @@ class Lease {
     slab.row[slab.at + 2] = stamp
     const lease = new Lease(key, station, slab, length)
     if (recordSites) lease.#place(slab)
+    if (!station.external) station.tell(slab)
     return lease
   }
 
@@ -246,19 +249,22 @@ class Lease {
     places.set(this, { got: site, put: 0 })
   }
 
-  /** Takes a lease from a magazine, or undefined when that is empty or core asks for the cold path. */
+  /** Takes a lease from a magazine; undefined when that is empty or core may want something. */
   static #get(station, length) {
     // `length` is an integer from 0 to the largest class.
     let kind = station.first[length === 0 ? 0 : 32 - Math.clz32(length - 1)]
     const sizes = station.sizes
     while (sizes[kind] < length) kind++
-    const counters = station.counters
-    if (counters[GATE] !== 0) return undefined
+    return station.counters[GATE] === 0 ? Lease.#pop(station, kind, length) : undefined
+  }
+
+  static #pop(station, kind, length) {
     const stack = station.stacks[kind]
     const slab = stack.pop()
     if (slab === undefined) return undefined
     const left = stack.length
     if (left < station.low[kind]) station.low[kind] = left
+    const counters = station.counters
     const at = FIRST + STRIDE * kind
     counters[at + 2] = left
     station.idleBytes -= slab.bytes
@@ -271,10 +277,13 @@ class Lease {
   /** Fetches a lease from core. Returns undefined when the limit is reached. */
   static #getCold(station, length, withinLimit) {
     if (length <= station.largest) {
-      // The magazine may be empty only because a stolen buffer was found in it.
-      const again = Lease.#get(station, length)
-      if (again !== undefined) return again
       const kind = station.sizes.findIndex((size) => size >= length)
+      if (station.gate() !== 0) station.settle()
+      // More than once: a stolen buffer may lie on top.
+      while (station.stacks[kind].length > 0) {
+        const lease = Lease.#pop(station, kind, length)
+        if (lease !== undefined) return lease
+      }
       const slab = station.take(kind)
       if (slab !== undefined) {
         // Core's idle memory is cleared by whoever gets it.
@@ -335,6 +344,7 @@ class Lease {
     counters[at + 2] = stack.length
     station.idleBytes += slab.bytes
     if (recordSites) lease.#placePut()
+    if (!station.external) station.tell(slab)
     if (station.waiters !== undefined) station.waiters()
   }
 
@@ -354,6 +364,7 @@ class Lease {
       station.giveBack(slab, station.dirtyOf(slab), true)
     }
     if (recordSites) this.#placePut()
+    if (!station.external) station.tell(slab)
     if (station.waiters !== undefined) station.waiters()
     return false
   }
@@ -368,6 +379,7 @@ class Lease {
     const known = places.get(this)
     const here = known === undefined ? 0 : callSite()
     if (known !== undefined) known.put = here
+    if (!station.external) station.tell(slab)
     native.overrun(station.number, slab.index, slab.arrayBuffer, this.#length, known?.got ?? 0, here)
   }
 

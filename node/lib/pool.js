@@ -117,7 +117,6 @@ class Pool {
     station.flush()
     const bytes = native.trim(station.number)
     native.settled(station.number)
-    station.mirror()
     return bytes
   }
 
@@ -131,7 +130,6 @@ class Pool {
     const station = this.#station
     native.close(station.number)
     station.flush()
-    station.mirror()
     station.waiters?.()
   }
 

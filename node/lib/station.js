@@ -18,6 +18,8 @@ const STRIDE = 3
 
 /** The gate's value when core wants the idle buffers back once; 1 is for good. */
 const GATE_TRIM = 2
+/** The value in an array of our own, beside which core's has to be asked for. */
+const GATE_UNSEEN = 3
 
 /** Columns of a buffer's row; `src/rows.rs` says what each means. */
 const COLUMNS = 8
@@ -57,23 +59,9 @@ class Slab {
   }
 }
 
-/** Stations that core cannot look into: their last numbers are handed over when the thread ends. */
-let unseen
-
-function mirrorAtExit(station) {
-  if (unseen === undefined) {
-    unseen = new Set()
-    process.once('exit', () => {
-      for (const weak of unseen) weak.deref()?.mirror()
-    })
-  }
-  unseen.add(new WeakRef(station))
-}
-
 /** Leaked buffers, where memory is V8's own and the addon's finalizers see nothing. */
-const collected = new FinalizationRegistry(({ number, index, serial, mirror }) => {
-  mirror()
-  native.collected(number, index, serial)
+const collected = new FinalizationRegistry(({ number, index, serial, row, at }) => {
+  if (native.collected(number, index, serial)) row[at] = 0
 })
 
 class Station {
@@ -108,9 +96,10 @@ class Station {
     this.external = true
     const block = native.counters(this.number)
     if (block === undefined) {
+      // Core cannot look into V8's memory nor we into core's: every get and put takes the cold path and tells.
       this.external = false
       this.counters = new Float64Array(FIRST + STRIDE * this.sizes.length)
-      mirrorAtExit(this)
+      this.counters[GATE] = GATE_UNSEEN
     } else {
       this.counters = new Float64Array(block)
     }
@@ -136,9 +125,14 @@ class Station {
     return rows
   }
 
-  /** Shows core what it cannot see itself where memory is V8's own. */
-  mirror() {
-    if (!this.external) this.counters[GATE] = native.mirror(this.number, this.counters, this.chunks)
+  /** Returns what core asks for, 0 for nothing; tells the numbers that it cannot see itself. */
+  gate() {
+    return this.external ? this.counters[GATE] : native.mirror(this.number, this.counters, this.chunks, -1)
+  }
+
+  /** Tells core the numbers and the row of a buffer that it cannot see itself. */
+  tell(slab) {
+    native.mirror(this.number, this.counters, this.chunks, Math.trunc(slab.index / CHUNK_ROWS))
   }
 
   /** Reads the clock; returns the time of this get in ms since 1970, a little later than the last one's. */
@@ -161,8 +155,8 @@ class Station {
     const bytes = scratch[1]
     const slab = new Slab(this, index, arrayBuffer ?? new ArrayBuffer(bytes), scratch[2], kind, adopted)
     if (arrayBuffer === undefined) {
-      const mirror = Station.prototype.mirror.bind(this)
-      collected.register(slab, { number: this.number, index, serial: scratch[5], mirror })
+      const { row, at } = slab
+      collected.register(slab, { number: this.number, index, serial: scratch[5], row, at })
     }
     return slab
   }
@@ -172,7 +166,7 @@ class Station {
    * @returns {Slab | undefined} undefined when the limit is reached
    */
   take(kind) {
-    if (this.counters[GATE] !== 0) this.settle()
+    if (this.gate() !== 0) this.settle()
     for (let tries = 0; ; tries++) {
       try {
         return this.admit(native.take(this.number, kind), kind)
@@ -195,7 +189,7 @@ class Station {
       if (beyond) return undefined
       this.misuse('NO_MEMORY', length, 0, 0, site)
     }
-    if (this.counters[GATE] === GATE_TRIM) this.settle()
+    if (this.gate() === GATE_TRIM) this.settle()
     const bounded = withinLimit || this.onLimit >= 0
     if (bounded && !native.roomFor(this.number, length)) {
       this.flush()
@@ -208,6 +202,7 @@ class Station {
   isWhole(slab) {
     if (byteLengthOf(slab.arrayBuffer) === slab.bytes) return true
     native.retire(this.number, slab.index)
+    if (!this.external) this.gate()
     return false
   }
 
@@ -222,13 +217,12 @@ class Station {
 
   /** Tells whether a put may keep this buffer; the hot path has asked for its own share only. */
   mayKeep(slab) {
-    if (this.counters[GATE] !== 0) {
+    if (this.gate() !== 0) {
       this.settle()
-      if (this.counters[GATE] !== 0) return false
+      if (this.gate() !== 0) return false
     }
     if (slab.weight === Infinity || (transfer === undefined && this.external && slab.bytes > REWRAP_MAX)) return false
     if (this.idleBytes + slab.bytes <= this.ownShare) return true
-    this.mirror()
     return this.mayKeepMore && native.mayKeep(this.number, slab.kind)
   }
 
@@ -248,6 +242,7 @@ class Station {
     this.counters[FIRST + STRIDE * kind + 2] = stack.length
     if (this.low[kind] > stack.length) this.low[kind] = stack.length
     this.idleBytes -= slab.bytes
+    if (!this.external) this.gate()
     return slab
   }
 
@@ -293,7 +288,6 @@ class Station {
   settle() {
     this.flush()
     native.settled(this.number)
-    this.mirror()
   }
 
   /** Counts a misuse and throws core's error for it; `got`, `firstPut` and `here` are numbers of places, or 0. */

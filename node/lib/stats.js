@@ -15,7 +15,6 @@ function named(names, values, from) {
 
 /** Returns a pool's statistics at this moment. */
 function readStats(station) {
-  station.mirror()
   const values = native.stats(station.number)
   const stats = named(FIELDS, values, 0)
   stats.classes = []
@@ -27,7 +26,6 @@ function readStats(station) {
 
 /** Returns the leases that are out, oldest first. */
 function readLeaks(station) {
-  station.mirror()
   return native
     .leaks(station.number)
     .map(([length, capacity, age, site, thread]) => ({ length, capacity, age, site, thread }))

@@ -245,14 +245,15 @@ fn tail_written(call: &Call<'_>) -> Outcome<Value> {
     call.js.boolean(written)
 }
 
-/// collected(station, index, serial): V8's collector took the buffer's JavaScript object; where memory is V8's own
+/// collected(station, index, serial) -> whether the buffer was still there
+///
+/// V8's collector took the buffer's JavaScript object; called where the memory is V8's own.
 fn collected(call: &Call<'_>) -> Outcome<Value> {
+    let serial = call.number(2)?;
     // The station may be gone with all its buffers, the buffer may have left, another one may have its number.
-    if let Ok((_, slab)) = buffer(call)
-        && slab.serial == call.number(2)?
-        && !slab.is_wrapped()
-    {
+    let found = buffer(call).ok().map(|(_, slab)| slab).filter(|slab| slab.serial == serial && !slab.is_wrapped());
+    if let Some(slab) = &found {
         slab.unreachable(Some(call.js));
     }
-    call.undefined()
+    call.js.boolean(found.is_some())
 }

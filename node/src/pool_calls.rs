@@ -229,7 +229,8 @@ fn shown(
     Ok(value)
 }
 
-/// mirror(station, counters, [rows…]): takes over JavaScript's own arrays where it may not see core's; -> the gate
+/// mirror(station, counters, [rows…], chunk): takes over JavaScript's own counters and one chunk of rows (-1: none),
+/// where it may not see core's; -> the gate
 fn mirror(call: &Call<'_>) -> Outcome<Value> {
     let js = call.js;
     let station = call.environment.station(call.size(0)?)?;
@@ -249,16 +250,14 @@ fn mirror(call: &Call<'_>) -> Outcome<Value> {
         // SAFETY: the same; this environment's thread is the only writer.
         unsafe { target.write(value) };
     }
-    let array = call.value(2)?;
-    let mut chunks = 0;
-    call!(js, napi_get_array_length(array, &mut chunks))?;
-    for number in 0..chunks {
+    if call.number(3)? >= 0.0 {
+        let number = call.size(3)?;
         let mut value = ptr::null_mut();
-        call!(js, napi_get_element(array, number, &mut value))?;
+        call!(js, napi_get_element(call.value(2)?, number as u32, &mut value))?;
         let (cells, length) = js.float64_array(value)?;
         // SAFETY: the array has `length` elements, and no JavaScript runs while this slice lives.
         let cells = unsafe { std::slice::from_raw_parts(cells, length) };
-        station.rows().copy_from(number as usize, cells);
+        station.rows().copy_from(number, cells);
     }
     // SAFETY: the gate is the block's first element; core writes it, whole.
     let gate = unsafe { counters.read_volatile() };

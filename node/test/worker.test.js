@@ -5,7 +5,7 @@
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
 const { join } = require('node:path')
-const { test } = require('node:test')
+const { after, test } = require('node:test')
 const { MessageChannel, Worker } = require('node:worker_threads')
 const { Lease, Pool, defaultPool } = require('..')
 const { collectUntil, external, hasTransfer, reconciles, refuses, sleep } = require('./helpers')
@@ -13,7 +13,9 @@ const { collectUntil, external, hasTransfer, reconciles, refuses, sleep } = requ
 const index = JSON.stringify(join(__dirname, '..'))
 
 /** The end of each worker. */
-const exits = new WeakMap()
+const exits = new Map()
+// A test that failed may have left one running.
+after(() => Promise.all([...exits.keys()].map((worker) => worker.terminate())))
 
 /** Starts a worker whose script has `millpond`, `parentPort` and `workerData`. */
 function start(script, workerData) {
@@ -202,9 +204,8 @@ for (const how of ['ends', 'is terminated']) {
     if (how === 'is terminated') await worker.terminate()
     else await ended(worker)
     const stats = reconciles(pool)
-    assert.equal(stats.leaked, 4)
-    // Memory that JavaScript saw may live on in another thread, when it was transferred there.
-    assert.equal(stats.lost, external ? 3 : 0)
+    // Core's memory that JavaScript saw may live on in another thread, when it was transferred there.
+    assert.deepEqual([stats.leaked, stats.lost], [4, external ? 3 : 0])
     for (const length of [100, 70_000, 1000, 3000]) {
       const lease = pool.get(length)
       assert.equal(lease.buffer.indexOf(1), -1)
@@ -250,7 +251,7 @@ test('a detached buffer may be posted to another thread and outlive its maker', 
   await ended(worker)
   globalThis.gc()
   await sleep(5)
-  assert.ok(new Uint8Array(moved).every((byte) => byte === 0x66))
+  assert.ok(new Uint8Array(moved).subarray(0, 70_000).every((byte) => byte === 0x66))
   assert.equal(reconciles(pool).detached, 1)
 })
 
@@ -279,12 +280,9 @@ test('leaks name the thread and are listed across threads', async () => {
   `
   const worker = start(script, pool.id)
   await once(worker, 'message')
-  // Without sight of its memory core learns of another thread's lease when that thread next tells.
-  if (external) {
-    const threads = pool.leaks().map((record) => [record.length, record.thread])
-    assert.deepEqual(threads, [[1, 'main'], [2, `worker ${worker.threadId}`]])
-    assert.ok(pool.leaks()[0].age >= pool.leaks()[1].age)
-  }
+  const threads = pool.leaks().map((record) => [record.length, record.thread])
+  assert.deepEqual(threads, [[1, 'main'], [2, `worker ${worker.threadId}`]])
+  assert.ok(pool.leaks()[0].age >= pool.leaks()[1].age)
   worker.postMessage('put it')
   await ended(worker)
   mine.put()
