@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 
 use super::BufferPool;
-use super::cache::{self, ThreadCache};
+use super::cache::{self, CACHED_MAX, ThreadCache};
 use super::classes::ClassTable;
 use super::depot::{Depot, Doomed, Entry};
 use super::memory;
@@ -199,6 +199,9 @@ impl Inner {
     /// Takes a new cache's share out of what may be retained: what the options say, or less where many threads
     /// share it, so that all caches together have at most half. Depots that are full make room.
     pub(crate) fn reserve_for_cache(&self) -> usize {
+        if self.table.smallest() > CACHED_MAX {
+            return 0;
+        }
         let mut budget = 0;
         let _ = self.reserved_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |reserved| {
             let left = (self.max_retained_bytes / 2).saturating_sub(reserved);

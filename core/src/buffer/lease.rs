@@ -420,6 +420,19 @@ impl Lease {
     }
 }
 
+/// Ends a lease that a drop has nobody to tell of. A call with the lease's words in registers: inlined, it would make
+/// each drop too large to inline, and the lease would go through memory.
+#[inline(never)]
+fn release(data: NonNull<u8>, slot: &'static Slot, len: usize, state: State) {
+    let entry = Entry { data: data.as_ptr(), slot };
+    if state.is_clean() {
+        put::finish(entry, len, state.number(), state.class());
+    } else {
+        // An overrun is counted in the statistics.
+        let _ = give_back_dirty(entry, len, state);
+    }
+}
+
 #[inline(never)]
 fn give_back_dirty(entry: Entry, len: usize, state: State) -> Result<()> {
     let inner = put::pool_of(entry.slot);
@@ -434,8 +447,7 @@ fn give_back_dirty(entry: Entry, len: usize, state: State) -> Result<()> {
 impl Drop for Lease {
     #[inline(always)]
     fn drop(&mut self) {
-        // An overrun is counted in the statistics; a drop has nobody to tell.
-        let _ = self.give_back();
+        release(self.data, self.slot, self.len, self.state);
     }
 }
 

@@ -1,0 +1,166 @@
+//! Measures get and put beside a bare thread-local stack and the C library's allocator, as ratios in one run.
+//!
+//! Each figure is the least of many short repetitions, the contenders taking turns. `--quick` makes it short.
+
+use std::cell::UnsafeCell;
+use std::hint::black_box;
+use std::time::Instant;
+
+use millpond::{BufferPool, Classes};
+
+thread_local! {
+    static STACK: UnsafeCell<Vec<Vec<u8>>> = const { UnsafeCell::new(Vec::new()) };
+}
+
+/// The least nanoseconds per call of each contender.
+fn least<const N: usize>(rounds: usize, calls: usize, mut contenders: [&mut dyn FnMut(usize); N]) -> [f64; N] {
+    let mut best = [f64::MAX; N];
+    for _ in 0..rounds {
+        for (contender, best) in contenders.iter_mut().zip(&mut best) {
+            let start = Instant::now();
+            contender(calls);
+            *best = best.min(start.elapsed().as_secs_f64() * 1e9 / calls as f64);
+        }
+    }
+    best
+}
+
+fn minor_faults() -> i64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: writes one rusage.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    // SAFETY: zeroed and written; any bytes are valid.
+    unsafe { usage.assume_init() }.ru_minflt
+}
+
+fn touch(data: *mut u8, len: usize) {
+    for page in (0..len).step_by(4096) {
+        // SAFETY: inside memory of `len` bytes that the caller owns.
+        unsafe { data.wrapping_add(page).write_volatile(1) };
+    }
+}
+
+#[inline(never)]
+fn pool_pairs(pool: &BufferPool, len: usize, calls: usize) {
+    for _ in 0..calls {
+        let lease = pool.get(len).expect("a lease");
+        black_box(lease.as_ptr());
+    }
+}
+
+#[inline(never)]
+fn stack_pairs(len: usize, calls: usize) {
+    for _ in 0..calls {
+        let popped = STACK.with(|stack| {
+            // SAFETY: the thread's own, and nothing else refers to it inside this closure.
+            unsafe { &mut *stack.get() }.pop()
+        });
+        let buffer = popped.unwrap_or_else(|| Vec::with_capacity(len));
+        black_box(buffer.as_ptr());
+        STACK.with(|stack| {
+            // SAFETY: as above.
+            unsafe { &mut *stack.get() }.push(buffer);
+        });
+    }
+}
+
+#[inline(never)]
+fn malloc_pairs(len: usize, calls: usize) {
+    for _ in 0..calls {
+        let buffer = Vec::<u8>::with_capacity(len);
+        black_box(buffer.as_ptr());
+    }
+}
+
+fn pairs(rounds: usize) {
+    println!("get + put, nothing written, statistics on; ns per pair");
+    println!("{:>9} {:>8} {:>8} {:>8}   pool / stack", "bytes", "pool", "stack", "malloc");
+    let pool = BufferPool::new("bench").expect("a pool");
+    for len in [512, 1 << 10, 4 << 10, 64 << 10, 256 << 10, 1 << 20] {
+        let len = black_box(len);
+        let [own, stack, malloc] = least(
+            rounds,
+            100_000,
+            [&mut |calls| pool_pairs(&pool, len, calls), &mut |calls| stack_pairs(len, calls), &mut |calls| {
+                malloc_pairs(len, calls)
+            }],
+        );
+        println!("{len:>9} {own:>8.2} {stack:>8.2} {malloc:>8.2}   {:.2}", own / stack);
+        STACK.with(|stack| {
+            // SAFETY: the thread's own, and nothing else refers to it inside this closure.
+            unsafe { &mut *stack.get() }.clear();
+        });
+    }
+    let [alone] = least(rounds, 100_000, [&mut |calls| pool_pairs(&pool, 1000, calls)]);
+    let both = std::thread::scope(|scope| {
+        let run = || least(rounds, 100_000, [&mut |calls| pool_pairs(&pool, 1000, calls)])[0];
+        let threads = [scope.spawn(run), scope.spawn(run)];
+        threads.map(|thread| thread.join().expect("no panic"))
+    });
+    println!("two threads at once: {:.2} and {:.2} of one alone", both[0] / alone, both[1] / alone);
+}
+
+fn bursts(rounds: usize) {
+    const LIVE: usize = 32;
+    println!("\n{LIVE} live buffers taken, every page written, all given back; us per buffer");
+    println!("{:>9} {:>10} {:>10} {:>10}   malloc / pool", "bytes", "no clear", "cleared", "malloc");
+    for len in [64 << 10, 256 << 10, 1 << 20] {
+        let make = |clear| {
+            BufferPool::builder().name("burst").clear(clear).max_retained_bytes(256 << 20).build().expect("a pool")
+        };
+        let (never, cleared) = (make(millpond::ClearPolicy::Never), make(millpond::ClearPolicy::OnPut));
+        let pooled = |pool: &BufferPool, calls: usize| {
+            for _ in 0..calls {
+                let mut leases: Vec<_> = (0..LIVE).map(|_| pool.get(len).expect("a lease")).collect();
+                leases.iter_mut().for_each(|lease| touch(lease.as_mut_ptr(), len));
+            }
+        };
+        let [without, with, malloc] = least(
+            rounds,
+            4,
+            [&mut |calls| pooled(&never, calls), &mut |calls| pooled(&cleared, calls), &mut |calls| {
+                for _ in 0..calls {
+                    let mut buffers: Vec<_> = (0..LIVE).map(|_| Vec::<u8>::with_capacity(len)).collect();
+                    buffers.iter_mut().for_each(|buffer| touch(buffer.as_mut_ptr(), len));
+                }
+            }],
+        );
+        let each = |ns: f64| ns / LIVE as f64 / 1000.0;
+        let (without, with, malloc) = (each(without), each(with), each(malloc));
+        println!(
+            "{len:>9} {without:>10.2} {with:>10.2} {malloc:>10.2}   {:.0} x, cleared {:.1} x",
+            malloc / without,
+            malloc / with
+        );
+    }
+}
+
+fn huge(rounds: usize) {
+    const LEN: usize = 64 << 20;
+    let pool = BufferPool::builder()
+        .name("huge")
+        .classes(Classes::List(vec![LEN]))
+        .max_retained_bytes(LEN)
+        .build()
+        .expect("a pool");
+    let mut once = |_| touch(pool.get(LEN).expect("a lease").as_mut_ptr(), LEN);
+    once(1);
+    let before = minor_faults();
+    let [own] = least(rounds.div_ceil(4), 1, [&mut once]);
+    let faults = minor_faults() - before;
+    let [malloc] = least(rounds.div_ceil(4), 1, [&mut |_| touch(Vec::<u8>::with_capacity(LEN).as_mut_ptr(), LEN)]);
+    println!(
+        "\n64 MiB, every page written, cleared: {:.2} ms, {faults} page faults; malloc {:.2} ms",
+        own / 1e6,
+        malloc / 1e6
+    );
+}
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let rounds: usize = if quick { 7 } else { 41 };
+    // The C library keeps more after it has freed something large, so what it does fresh comes first.
+    bursts(rounds.div_ceil(4));
+    huge(rounds);
+    pairs(rounds);
+}
