@@ -1,1 +1,72 @@
 //! Explains how the pool works; there is no code here.
+//!
+//! The contract between the languages (ownership, errors, statistics) is in the repository's README. This page is
+//! about the Rust underneath, and about where measurements or proofs made it differ from the first design.
+//!
+//! # The way of a buffer
+//!
+//! ```text
+//!            create                 refill half             pop
+//!   system ----------> depot stripe ------------> magazine -------> lease
+//!     ^   mmap, slab      ^   |     <------------    ^   <-------     |
+//!     |                   |   |      spill half      |     push       | put: canary, clear
+//!     +-------------------+---+---- decay, trim -----+----------------+
+//!                 destroy
+//! ```
+//!
+//! **Slot** (`buffer/slot.rs`). Each buffer has one 64-byte record in a process-wide table whose segments are never
+//! moved or freed. It stands apart from the data: writing past a buffer cannot damage it, and any 64-bit number can
+//! be looked up and answered with an error. The slot holds the whole current handle, so a foreign, stale, doubled or
+//! forged handle is one comparison. Handles are an index and a nonce; the nonce is a keyed permutation of the slot's
+//! generation, the generation goes on when the slot is used for another buffer, and a slot whose generations are used
+//! up is retired. So no handle is ever valid twice, and a guess succeeds once in 2^40.
+//!
+//! **Lease** (`buffer/lease.rs`). Four words: data, length, slot, and a word with the pool's number, the class and
+//! the dirty length. The last one leads a put to its magazine without a load from the slot.
+//!
+//! **Magazine and cache** (`buffer/cache.rs`). A thread finds its cache of a pool by the pool's number in a table of
+//! its own. Each class up to 256 KiB has a hot entry and a stack of idle buffers. Counters are written by the owner
+//! with plain loads and stores; statistics sum them.
+//!
+//! **The asymmetric lock.** Memory that sleeping threads keep must not be out of reach of `trim`, `maintain`, `close`
+//! and `fork`. So the owner marks itself busy around each use and looks at a gate, two plain stores and a load. Who
+//! wants the cache raises the gate, asks the kernel for a barrier on all threads (`membarrier`), and waits until the
+//! owner is not busy. Without `membarrier` there are no caches.
+//!
+//! **Depot** (`buffer/depot.rs`). Stripes of idle buffers behind locks. The locks are parking_lot's, but nobody ever
+//! parks on them (`sync.rs`): parking_lot's table of sleepers would be copied into a child of `fork` together with
+//! sleepers that are not there any more. A lock that is only spun, yielded and slept on is one byte that the child
+//! sets free.
+//!
+//! **Memory** (`buffer/memory.rs`, `buffer/slab.rs`). Classes below 64 KiB are cut from slabs of 256 KiB, the others
+//! are mappings. Mappings from 4 MiB up are aligned to huge pages. Clearing a mapping for the first time asks the
+//! kernel which pages were ever touched and leaves the others alone.
+//!
+//! **Who keeps what alive.** A pool's state is in an `Arc`. Users' handles hold it, and each buffer holds one count,
+//! taken when it is created: a lease outlives its pool without counting at get and put. Caches hold none: closing a
+//! pool orphans them under the registry's lock.
+//!
+//! # Invariants
+//! 1. A buffer is in exactly one place: a lease, a `Held`, a magazine, a depot stripe, a stock, or on its way
+//!    between them in one thread's hands. Only its place's owner touches the slot's plain fields.
+//! 2. With the clear policy `OnPut`, memory in a magazine, a depot or a slab's free list is all zero.
+//! 3. No buffer is destroyed under the registry's lock: the last one takes its pool along, which takes the lock.
+//! 4. `max_bytes` is taken before a buffer is created and given back after it is destroyed.
+//! 5. Depots, the caches' and stocks' shares and what stocks hold beyond them never exceed `max_retained_bytes`.
+//!
+//! # Where it differs from the first design, and why
+//! - **Slots stand in one table for all pools** and have one key per process, not a table and a key per pool. A
+//!   foreign lease is told from a forged one without searching, and handles stay unique when a slot changes pools.
+//! - **Alignment is 64 bytes below 64 KiB**, not a page from 4 KiB up. Buffers stand `capacity + 64` bytes apart, so
+//!   that a canary has room behind a lease of a whole class, the commonest off-by-one, and neighbours fall into
+//!   different sets of the first-level cache. `Builder::alignment` gives pages to who needs them.
+//! - **Rust leases arm the canary when a raw pointer is taken**, not at get: a slice cannot be overrun, and the
+//!   check would cost a tenth of a get. Handles, which C uses, are always armed.
+//! - **A get writes the slot**: length, place and a coarse time, three stores to a line that the put needs anyway.
+//!   That is what `leaks` lists without asking anybody.
+//! - **The ages in `leaks` are coarse.** A clock read costs more than a get. A coarse clock moves where buffers are
+//!   created, refilled or spilled and where statistics are read.
+//! - **`peak_live_bytes` is looked at when buffers are created and statistics read.** An exact peak over all threads
+//!   needs a shared counter at each get.
+//! - **`max_retained_bytes` bounds the threads' caches too**: their capacity is reserved from it, half of it at most.
+//! - **`detach` copies below 64 KiB**: a piece of a slab cannot leave it.
