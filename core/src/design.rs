@@ -60,8 +60,8 @@
 //! - **Alignment is 64 bytes below 64 KiB**, not a page from 4 KiB up. Buffers stand `capacity + 64` bytes apart, so
 //!   that a canary has room behind a lease of a whole class, the commonest off-by-one, and neighbours fall into
 //!   different sets of the first-level cache. `Builder::alignment` gives pages to who needs them.
-//! - **Rust leases arm the canary when a raw pointer is taken**, not at get: a slice cannot be overrun, and the
-//!   check would cost a tenth of a get. Handles, which C uses, are always armed.
+//! - **Rust leases arm the canary when a raw pointer is taken**, not at get: a slice cannot be overrun, and a
+//!   check would be for nothing. Handles, which C uses, are always armed.
 //! - **A get writes the slot**: length, place and a coarse time, three stores to a line that the put needs anyway.
 //!   That is what `leaks` lists without asking anybody.
 //! - **The ages in `leaks` are coarse.** A clock read costs more than a get. A coarse clock moves where buffers are
