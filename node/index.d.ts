@@ -247,6 +247,7 @@ export class Lease implements Disposable {
    *
    * @throws {ERR_MILLPOND_USE_AFTER_PUT} the lease is over
    * @throws {ERR_MILLPOND_BUSY} it is pinned; it stays live
+   * @throws {ERR_MILLPOND_OVERRUN} bytes behind the length were written; the lease is over, the buffer discarded
    * @throws {ERR_MILLPOND_FOREIGN_LEASE} its ArrayBuffer was transferred away; the lease is over, the memory lost
    */
   transfer(): LeaseToken

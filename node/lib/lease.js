@@ -164,7 +164,11 @@ class Lease {
 
   transfer() {
     const slab = this.#leaving()
-    const { number, external } = this.#station
+    const { number, external, clear } = this.#station
+    // Nobody would look at the bytes behind the length after this.
+    if (slab.whole && slab.kind >= 0 && clear !== NEVER && native.tailWritten(slab.arrayBuffer, this.#length)) {
+      this.#overrun(slab)
+    }
     if (!external) native.store(number, slab.index, slab.arrayBuffer)
     const token = native.send(number, slab.index, slab.arrayBuffer, this.#length)
     slab.row[slab.at] = 0
@@ -304,14 +308,15 @@ class Lease {
       const hint = ArrayBuffer.isView(lease) ? '; put the lease itself, not its buffer' : ''
       throw invalid(`put: "lease" must be a Lease, not ${shown(lease)}${hint}`)
     }
+    const length = lease.#length
+    let used = length
+    let detach = true
+    // Before anything else: reading the options may run the user's code, another put even.
+    if (options !== undefined) ({ used, detach } = putOptions(options, length))
     const slab = lease.#slab
     if (slab === null) lease.#refuse('DOUBLE_PUT')
     if (slab.station !== station) return lease.#putForeign(station, options)
     if (lease.#pins !== 0) lease.#refuse('BUSY')
-    const length = lease.#length
-    let used = length
-    let detach = true
-    if (options !== undefined) ({ used, detach } = putOptions(options, length))
     const view = lease.#view
     if (view !== null || slab.loose) {
       if (byteLengthOf(slab.arrayBuffer) !== slab.bytes) throw lease.#lost(slab)

@@ -21,9 +21,16 @@ function isOurs(file) {
 /** Returns the number of the place where the user's code called us, 0 when it is not known. */
 function callSite() {
   const limit = Error.stackTraceLimit
-  Error.stackTraceLimit = 12
-  const stack = String(new Error().stack)
-  Error.stackTraceLimit = limit
+  let stack
+  try {
+    Error.stackTraceLimit = 12
+    // Runs the program's own Error.prepareStackTrace, if it has one.
+    stack = String(new Error().stack)
+  } catch {
+    return 0
+  } finally {
+    Error.stackTraceLimit = limit
+  }
   for (const line of stack.split('\n').slice(1)) {
     const frame = FRAME.exec(line)
     if (frame === null || isOurs(frame[2])) continue

@@ -45,9 +45,11 @@ class Slab {
     this.kind = kind
     /**
      * What a put adds to the magazine's bytes, to see whether it may keep the buffer. Endless for what never stays: a
-     * lease of its own, and one that another thread sent, which would otherwise run out of buffers.
+     * lease of its own, one that another thread sent, which would otherwise run out of buffers, and what costs too
+     * much to show anew.
      */
-    this.weight = kind < 0 || adopted ? Infinity : this.bytes
+    const costly = transfer === undefined && station.external && this.bytes > REWRAP_MAX
+    this.weight = kind < 0 || adopted || costly ? Infinity : this.bytes
     this.row = station.rowsOf(index)
     this.at = (index % CHUNK_ROWS) * COLUMNS
     /** Somebody asked a view for its ArrayBuffer. */
@@ -221,7 +223,7 @@ class Station {
       this.settle()
       if (this.gate() !== 0) return false
     }
-    if (slab.weight === Infinity || (transfer === undefined && this.external && slab.bytes > REWRAP_MAX)) return false
+    if (slab.weight === Infinity) return false
     if (this.idleBytes + slab.bytes <= this.ownShare) return true
     return this.mayKeepMore && native.mayKeep(this.number, slab.kind)
   }

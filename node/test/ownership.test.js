@@ -282,3 +282,31 @@ test('after close live leases stay valid and gets fail', async () => {
   pool.trim()
   pool.maintain()
 })
+
+test('options that put the lease themselves make no second put', () => {
+  const pool = new Pool()
+  const lease = pool.get(100)
+  const view = lease.buffer
+  const options = {
+    get used() {
+      lease.put()
+      return 0
+    },
+  }
+  refuses('DOUBLE_PUT', () => lease.put(options))
+  assert.equal(view.length, 0)
+  const [one, two] = [pool.get(100), pool.get(100)]
+  one.buffer.fill(1)
+  assert.equal(two.buffer.indexOf(1), -1)
+  one.put()
+  two.put()
+  reconciles(pool)
+})
+
+test('bytes behind the length are seen when a lease is sent', () => {
+  const pool = new Pool()
+  const lease = pool.get(10)
+  new Uint8Array(lease.buffer.buffer)[11] = 1
+  refuses('OVERRUN', () => lease.transfer())
+  assert.equal(reconciles(pool).overruns, 1)
+})

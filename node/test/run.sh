@@ -37,12 +37,12 @@ fi
 
 for node in "${nodes[@]}"; do
   echo "== tests on Node $("$node" --version)"
-  "$node" --expose-gc --test-timeout=60000 --test test/*.test.js | grep -vE '^(    |  |# Subtest|ok )' || exit 1
+  "$node" --expose-gc --test-timeout=60000 --test-reporter=tap --test test/*.test.js | grep -vE '^(    |  |# Subtest|ok )' || exit 1
   "$node" --expose-gc test/spec_runner.mjs >"$scratch/spec.txt" || { grep FAILED "$scratch/spec.txt"; exit 1; }
   tail -n 1 "$scratch/spec.txt"
   "$node" --expose-gc test/leak.js
   echo "== the same in V8's own memory, as Electron has it"
-  MILLPOND_NODE_EXTERNAL=off "$node" --expose-gc --test-timeout=60000 --test test/*.test.js | grep -E '^# (tests|pass|fail|skipped) |^not ok' || exit 1
+  MILLPOND_NODE_EXTERNAL=off "$node" --expose-gc --test-timeout=60000 --test-reporter=tap --test test/*.test.js | grep -E '^# (tests|pass|fail|skipped) |^not ok' || exit 1
   MILLPOND_NODE_EXTERNAL=off "$node" --expose-gc test/spec_runner.mjs >"$scratch/spec.txt" || { grep FAILED "$scratch/spec.txt"; exit 1; }
   tail -n 1 "$scratch/spec.txt"
   "$node" bench/pair.mjs 1024
