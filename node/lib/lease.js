@@ -6,8 +6,8 @@
 const { MillpondError, invalid, shown } = require('./errors')
 const { native, recordSites, scratch } = require('./native')
 const { callSite } = require('./sites')
-const { GATE, REQUESTED, FIRST, STRIDE, ON_PUT, ON_GET, NEVER } = require('./station')
-const { LeaseView, byteLengthOf, fill } = require('./view')
+const { STAMP_STEP, GATE, REQUESTED, FIRST, STRIDE, ON_PUT, ON_GET, NEVER } = require('./station')
+const { LeaseView, byteLengthOf, fill, lengthOf } = require('./view')
 
 /** Only this module makes leases. */
 const key = Symbol('millpond.lease')
@@ -28,20 +28,20 @@ function takenAway(station, length) {
   )
 }
 
-/** Checks the options of a put. */
-function putOptions(options, length) {
+/** Refuses options of a put that are wrong. */
+function badPutOptions(options, used, detach, length) {
   if (options === null || typeof options !== 'object') {
     throw invalid(`put: "options" must be an object, not ${shown(options)}`)
   }
   for (const name of Object.keys(options)) {
     if (name !== 'used' && name !== 'detach') throw invalid(`put: there is no option "${name}"; there are used, detach`)
   }
-  const { used = length, detach = true } = options
-  if (!Number.isInteger(used) || used < 0 || used > length) {
+  if (used !== undefined && (!Number.isInteger(used) || used < 0 || used > length)) {
     throw invalid(`put: "used" must be an integer from 0 to the lease's length, ${length}, not ${shown(used)}`)
   }
-  if (typeof detach !== 'boolean') throw invalid(`put: "detach" must be true or false, not ${shown(detach)}`)
-  return { used, detach }
+  if (detach !== undefined && typeof detach !== 'boolean') {
+    throw invalid(`put: "detach" must be true or false, not ${shown(detach)}`)
+  }
 }
 
 /** What the rest of the package may do with leases; the class hands it out below. */
@@ -187,6 +187,9 @@ class Lease {
     const slab = this.#alive()
     if (slab.dirty > 0) this.#station.clearAtGet(slab)
     slab.row[slab.at + 1] = 1
+    const kept = slab.view
+    // A length other than 0 proves that it still looks into the memory.
+    if (kept !== null && this.#length > 0 && lengthOf(kept) === this.#length) return (this.#view = kept)
     return (this.#view = new LeaseView(slab.arrayBuffer, 0, this.#length, slab))
   }
 
@@ -238,19 +241,34 @@ class Lease {
 
   /** Makes a lease of a buffer. */
   static #make(station, slab, length) {
-    const stamp = --station.stampsLeft < 0 ? station.readClock() : (station.stamp += 0.0005)
-    slab.row[slab.at] = length + 1
-    slab.row[slab.at + 2] = stamp
+    const { clock } = station
+    if (--station.stampsLeft < 0) station.readClock()
+    else clock[0] += STAMP_STEP
+    const { row, at } = slab
+    row[at] = length + 1
+    row[at + 2] = clock[0]
     const lease = new Lease(key, station, slab, length)
-    if (recordSites) lease.#place(slab)
-    if (!station.external) station.tell(slab)
+    if (!station.plain) lease.#afterGet(slab)
     return lease
   }
 
-  #place(slab) {
-    const site = callSite()
-    slab.row[slab.at + 3] = site
-    places.set(this, { got: site, put: 0 })
+  /** What a get does beside, where somebody watches. */
+  #afterGet(slab) {
+    if (recordSites) {
+      const site = callSite()
+      slab.row[slab.at + 3] = site
+      places.set(this, { got: site, put: 0 })
+    }
+    if (!this.#station.external) this.#station.tell(slab)
+  }
+
+  /** What a put does beside, where somebody watches or waits. */
+  #afterPut(slab) {
+    const station = this.#station
+    const known = places.get(this)
+    if (known !== undefined) known.put = callSite()
+    if (!station.external) station.tell(slab)
+    if (station.waiters !== undefined) station.waiters()
   }
 
   /** Takes a lease from a magazine; undefined when that is empty or core may want something. */
@@ -311,8 +329,15 @@ class Lease {
     const length = lease.#length
     let used = length
     let detach = true
-    // Before anything else: reading the options may run the user's code, another put even.
-    if (options !== undefined) ({ used, detach } = putOptions(options, length))
+    if (options !== undefined) {
+      // Before anything else, and once: reading the options may run the user's code, another put even.
+      const given = options?.used
+      const choice = options?.detach
+      // Names are looked at only when no known one is there: that is what a misspelt one looks like.
+      if (given !== undefined || typeof choice !== 'boolean') badPutOptions(options, given, choice, length)
+      if (given !== undefined) used = given
+      detach = choice !== false
+    }
     const slab = lease.#slab
     if (slab === null) lease.#refuse('DOUBLE_PUT')
     if (slab.station !== station) return lease.#putForeign(station, options)
@@ -334,8 +359,12 @@ class Lease {
       if (station.clear === ON_PUT) fill(view, 0, 0, used)
       else if (station.clear === ON_GET && used > slab.dirty) slab.dirty = used
     }
-    if (!detach) slab.loose = slab.loose || view !== null
-    else if (view !== null || slab.loose) station.renew(slab)
+    if (detach) {
+      if (view !== null || slab.loose) station.renew(slab)
+    } else if (view !== null) {
+      slab.loose = true
+      slab.view = view
+    }
     lease.#slab = null
     lease.#view = null
     slab.row[slab.at] = 0
@@ -348,9 +377,7 @@ class Lease {
     stack.push(slab)
     counters[at + 2] = stack.length
     station.idleBytes += slab.bytes
-    if (recordSites) lease.#placePut()
-    if (!station.external) station.tell(slab)
-    if (station.waiters !== undefined) station.waiters()
+    if (!station.plain) lease.#afterPut(slab)
   }
 
   /** Puts a lease whose buffer does not go into the magazine; returns true when it does after all. */
@@ -368,9 +395,7 @@ class Lease {
       if (touched && used > slab.dirty) slab.dirty = used
       station.giveBack(slab, station.dirtyOf(slab), true)
     }
-    if (recordSites) this.#placePut()
-    if (!station.external) station.tell(slab)
-    if (station.waiters !== undefined) station.waiters()
+    if (!station.plain) this.#afterPut(slab)
     return false
   }
 
@@ -386,11 +411,6 @@ class Lease {
     if (known !== undefined) known.put = here
     if (!station.external) station.tell(slab)
     native.overrun(station.number, slab.index, slab.arrayBuffer, this.#length, known?.got ?? 0, here)
-  }
-
-  #placePut() {
-    const known = places.get(this)
-    if (known !== undefined) known.put = callSite()
   }
 
   /** Makes a lease of one that another thread sent. */

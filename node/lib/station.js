@@ -7,7 +7,7 @@
 // thread and any language sees exact numbers at no cost per operation.
 
 const { constants } = require('node:buffer')
-const { native, scratch } = require('./native')
+const { native, recordSites, scratch } = require('./native')
 const { byteLengthOf, LeaseView, fill, transfer } = require('./view')
 
 /** Counter block: gate, requested bytes, then gets, puts and idle count of each class. */
@@ -29,6 +29,9 @@ const CHUNK_ROWS = 64
 const ON_PUT = 0
 const ON_GET = 1
 const NEVER = 2
+
+/** What gets are apart at least, so that the older one is older: half a microsecond, in ms. */
+const STAMP_STEP = 0.0005
 
 /** On Node 20 each new ArrayBuffer over memory above this makes V8 collect all its garbage. */
 const REWRAP_MAX = 16 * 1024 * 1024
@@ -56,6 +59,8 @@ class Slab {
     this.whole = false
     /** It was put with `detach: false`: an earlier tenant may still have its ArrayBuffer. */
     this.loose = false
+    /** The Buffer of that tenant, which the next one of the same length gets too; otherwise null. */
+    this.view = null
     /** How much may hold an earlier tenant's bytes; always 0 where put clears. */
     this.dirty = 0
   }
@@ -107,9 +112,12 @@ class Station {
     }
     /** Called after a put, while somebody waits for one. */
     this.waiters = undefined
+    /** Nobody waits, no places are recorded, core sees for itself: get and put have nothing to do beside. */
+    this.plain = this.external && !recordSites
     this.pool = undefined
-    // A clock that costs little: read again after some gets, and when the event loop has turned.
-    this.stamp = 0
+    // A clock that costs little: read again after some gets, and when the event loop has turned. The time is in an
+    // array because a number with a fraction in a field costs more to change.
+    this.clock = new Float64Array(1)
     this.stampsLeft = 0
     this.stampStreak = 0
     this.stampArmed = false
@@ -137,18 +145,18 @@ class Station {
     native.mirror(this.number, this.counters, this.chunks, Math.trunc(slab.index / CHUNK_ROWS))
   }
 
-  /** Reads the clock; returns the time of this get in ms since 1970, a little later than the last one's. */
+  /** Reads the clock: the time of this get in ms since 1970, a little later than the last one's. */
   readClock() {
+    const { clock } = this
     const now = Date.now()
-    const later = now > this.stamp
-    this.stamp = later ? now : this.stamp + 0.0005
+    const later = now > clock[0]
+    clock[0] = later ? now : clock[0] + STAMP_STEP
     this.stampStreak = later ? 0 : this.stampStreak + 1
     if (this.stampStreak > 16 && !this.stampArmed) {
       this.stampArmed = true
       setImmediate(turned, this).unref()
     }
     this.stampsLeft = this.stampArmed ? 32 : 0
-    return this.stamp
   }
 
   /** Makes the record of the buffer that the addon has just returned. */
@@ -215,6 +223,7 @@ class Station {
     else slab.arrayBuffer = structuredClone(slab.arrayBuffer, { transfer: [slab.arrayBuffer] })
     slab.row[slab.at + 1] = 0
     slab.loose = false
+    slab.view = null
   }
 
   /** Tells whether a put may keep this buffer; the hot path has asked for its own share only. */
@@ -309,6 +318,7 @@ class Station {
   setWaiters(wake) {
     this.waiters = wake
     this.keepBytes = wake === undefined ? this.ownShare : -1
+    this.plain = wake === undefined && this.external && !recordSites
   }
 }
 
@@ -319,4 +329,4 @@ function turned(station) {
   station.stampStreak = 0
 }
 
-module.exports = { Station, GATE, REQUESTED, FIRST, STRIDE, ON_PUT, ON_GET, NEVER }
+module.exports = { Station, STAMP_STEP, GATE, REQUESTED, FIRST, STRIDE, ON_PUT, ON_GET, NEVER }

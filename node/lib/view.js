@@ -57,4 +57,4 @@ class LeaseView extends Uint8Array {
 delete LeaseView.prototype.constructor
 Object.setPrototypeOf(LeaseView.prototype, Buffer.prototype)
 
-module.exports = { LeaseView, arrayBufferOf, byteLengthOf, fill, transfer }
+module.exports = { LeaseView, byteLengthOf, fill, lengthOf, transfer }

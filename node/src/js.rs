@@ -138,14 +138,10 @@ impl Js {
 
     /// Returns address and length of an ArrayBuffer: null and 0 when it was detached.
     pub(crate) fn array_buffer(self, value: Value) -> Outcome<(*mut u8, usize)> {
-        let mut is_array_buffer = false;
-        call!(self, napi_is_arraybuffer(value, &mut is_array_buffer))?;
-        if !is_array_buffer {
-            return Err(internal("an ArrayBuffer was expected"));
-        }
         let mut data: *mut c_void = ptr::null_mut();
         let mut length = 0;
-        call!(self, napi_get_arraybuffer_info(value, &mut data, &mut length))?;
+        call!(self, napi_get_arraybuffer_info(value, &mut data, &mut length))
+            .map_err(|_| internal("an ArrayBuffer was expected"))?;
         Ok((data.cast::<u8>(), length))
     }
 
@@ -187,6 +183,8 @@ pub(crate) fn internal(what: &str) -> Fail {
 }
 
 const ARGUMENTS_MAX: usize = 12;
+/// Most calls have no more; Node fills what is not given with handles of undefined, which costs.
+const ARGUMENTS_USUAL: usize = 3;
 
 /// One call from JavaScript: who calls, with what.
 pub(crate) struct Call<'a> {
@@ -217,12 +215,9 @@ impl Call<'_> {
     }
 
     pub(crate) fn number(&self, index: usize) -> Outcome<f64> {
-        if self.kind(index)? != sys::ValueType::napi_number {
-            return Err(internal("a number was expected"));
-        }
         let mut number = 0.0;
         let value = self.value(index)?;
-        call!(self.js, napi_get_value_double(value, &mut number))?;
+        call!(self.js, napi_get_value_double(value, &mut number)).map_err(|_| internal("a number was expected"))?;
         Ok(number)
     }
 
@@ -306,9 +301,13 @@ pub(crate) unsafe fn guard(env: sys::napi_env, info: sys::napi_callback_info, bo
     // SAFETY: the caller of `guard` is a callback that Node is running with `env`.
     let js = unsafe { Js::new(env) };
     let mut arguments = [ptr::null_mut(); ARGUMENTS_MAX];
-    let mut given = ARGUMENTS_MAX;
+    let mut given = ARGUMENTS_USUAL;
     let mut data = ptr::null_mut();
-    let read = call!(js, napi_get_cb_info(info, &mut given, arguments.as_mut_ptr(), ptr::null_mut(), &mut data));
+    let mut read = call!(js, napi_get_cb_info(info, &mut given, arguments.as_mut_ptr(), ptr::null_mut(), &mut data));
+    if given > ARGUMENTS_USUAL {
+        given = ARGUMENTS_MAX;
+        read = call!(js, napi_get_cb_info(info, &mut given, arguments.as_mut_ptr(), ptr::null_mut(), &mut data));
+    }
     if read.is_err() || data.is_null() {
         return ptr::null_mut();
     }
