@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Runs every part of the tests, goes on after a part that failed, and reports at the end.
-# test.sh [PART]: only the parts whose name contains PART. STRICT=1: a skipped check fails the run.
+# test.sh [PART]: only the parts whose name contains PART. STRICT=1: a skipped check fails the run. LIMIT: seconds for a part.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} STRICT=${STRICT:-}
 only=${1:-}
+# Seconds after which a part counts as hanging, so that one part cannot keep the others from being run.
+LIMIT=${LIMIT:-900}
 
 bash tests/tools/prerequisites.sh || exit 1
 PYTHON=$(bash tests/tools/prerequisites.sh --python)
@@ -21,8 +23,12 @@ part() { # part NAME COMMAND...
   shift
   [[ "$name" == *"$only"* ]] || return 0
   printf '\n=== %s\n' "$name"
-  "$@" </dev/null 2>&1 | tee "$logs/${name// /-}.log"
+  timeout --kill-after=10 "$LIMIT" "$@" </dev/null 2>&1 | tee "$logs/${name// /-}.log"
   status=${PIPESTATUS[0]}
+  # 124: timeout ended it; 137: it did not end by itself even then.
+  if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+    printf -- '--- %s: ended after %d s without a result\n' "$name" "$LIMIT"
+  fi
   if [ "$status" -eq 0 ]; then
     passed=$((passed + 1))
     printf -- '--- %s: passed in %d s\n' "$name" "$((SECONDS - start))"
