@@ -21,7 +21,7 @@ demo: ## the main job in five languages, side by side: make demo [DIR=...]
 	@"$$(bash tests/tools/prerequisites.sh --python)" tests/demo/demo.py $(if $(DIR),"$(DIR)")
 
 test: ## every check there is: make test [STRICT=1] [PART=...]
-	@STRICT=$(STRICT) bash tests/tools/test.sh $(PART)
+	@STRICT=$(STRICT) bash tests/tools/test.sh "$(PART)"
 
 bench: ## get and put beside malloc, bytearray and Buffer.alloc; on a quiet machine
 	@bash tests/tools/prerequisites.sh
