@@ -67,7 +67,7 @@ for (const size of sizes) {
       const touches = name === 'Buffer.alloc' || name === 'pool, clearing'
       const times = Math.max(1, Math.min(10_000, Math.round(2e6 / (150 + (touches ? size / 20 : 0)))))
       // Node 20 makes new ArrayBuffers at each put: their finalizers need the event loop.
-      if (round % 4 === 0) await new Promise(setImmediate)
+      await new Promise(setImmediate)
       results[name].push(measure(act, size, times))
     }
   }
