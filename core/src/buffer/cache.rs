@@ -363,9 +363,8 @@ fn nobody() -> *const ThreadCache {
 
 fn retire(cache: *const ThreadCache) {
     if cache != nobody() {
-        // SAFETY: the thread's table owned the cache, made by `Box::into_raw`, and no longer names it.
-        let cache = unsafe { Box::from_raw(cache.cast_mut()) };
-        super::registry::retire(cache);
+        // SAFETY: the thread's table owned the cache, made by `Box::into_raw` in `remember`, and no longer names it.
+        unsafe { super::registry::retire(cache) };
     }
 }
 

@@ -229,26 +229,29 @@ pub(crate) fn enlist(inner: &Inner, cache: &ThreadCache) -> bool {
 }
 
 /// Ends a cache of the calling thread: its buffers go to the depot, its counts to the pool.
-pub(crate) fn retire(cache: Box<ThreadCache>) {
+///
+/// # Safety
+/// `cache` was made by `Box::into_raw`, and its owner gives it up: only the registry's list may still name it.
+pub(crate) unsafe fn retire(cache: *const ThreadCache) {
     let mut doomed = Doomed::default();
-    let pool = {
-        let mut registry = lock();
-        let address: *const ThreadCache = &*cache;
-        let Some(member) = registry.member(cache.pool_id) else {
-            return;
-        };
-        let Some(place) = member.caches.iter().position(|listed| *listed == address) else {
-            // Orphaned before: emptied and counted.
-            return;
-        };
-        member.caches.swap_remove(place);
-        let Some(inner) = member.inner() else {
-            return;
-        };
-        inner.absorb(&cache, &mut doomed);
-        inner
-    };
-    drop(cache);
-    pool.destroy_all(&mut doomed);
-    pool.wake_waiters();
+    // SAFETY: not freed before the end of this function.
+    let pool = delist(unsafe { &*cache }, &mut doomed);
+    // SAFETY: the caller's promise, and the list names it no more. Only now is it a box again: until it left the list,
+    // others could look at it.
+    drop(unsafe { Box::from_raw(cache.cast_mut()) });
+    if let Some(pool) = pool {
+        pool.destroy_all(&mut doomed);
+        pool.wake_waiters();
+    }
+}
+
+/// Takes a cache off the list and over into its pool. `None` when that was done before: the pool was closed.
+fn delist(cache: &ThreadCache, doomed: &mut Doomed) -> Option<Arc<Inner>> {
+    let mut registry = lock();
+    let member = registry.member(cache.pool_id)?;
+    let place = member.caches.iter().position(|listed| std::ptr::eq(*listed, cache))?;
+    member.caches.swap_remove(place);
+    let inner = member.inner()?;
+    inner.absorb(cache, doomed);
+    Some(inner)
 }
