@@ -138,7 +138,8 @@ impl Builder {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` names the option that is out of range or contradicts another one. `NO_MEMORY`: none for
-    /// the pool itself, or no thread for `maintain_every`. `EXHAUSTED`: 65,535 pools are open.
+    /// the list of pools, or no thread for `maintain_every`; the pool's own few kilobytes are allocated as Rust does
+    /// by default, which ends the process when it fails. `EXHAUSTED`: 65,535 pools are open.
     pub fn build(self) -> Result<BufferPool> {
         crate::fork::prepare_process();
         let pool = BufferPool::from_inner(registry::register(|id| Inner::new(id, &self.options))?);
