@@ -53,6 +53,8 @@ def installed(scratch):
 
 def native(scratch, compiler, source):
     """Compiles one program against the installed library, as a user's build would."""
+    if shutil.which("pkg-config") is None or subprocess.run(["pkg-config", "--exists", "libcrypto"]).returncode != 0:
+        raise BuildFailed("pkg-config and OpenSSL's headers are missing (Debian: pkg-config, libssl-dev); make tools installs them")
     prefix = installed(scratch)
     found = next(prefix.rglob("millpond.pc"), None)
     if found is None:

@@ -26,6 +26,15 @@ pub(crate) enum Patience {
     Quietly(Instant),
 }
 
+impl Patience {
+    /// Waits this long; for a century where the clock does not count as far.
+    pub(crate) fn within(timeout: Duration) -> Patience {
+        let now = Instant::now();
+        let century = Duration::from_secs(100 * 365 * 86_400);
+        Patience::Until(now.checked_add(timeout).unwrap_or_else(|| now + century))
+    }
+}
+
 impl Inner {
     /// Serves a get from the depot, by creating a buffer, by making room, or by waiting.
     #[cold]
@@ -172,7 +181,7 @@ impl Inner {
         }
     }
 
-    /// Moves what threads keep for themselves to the depots. Returns nothing: the depots count.
+    /// Moves what threads keep for themselves to the depots, and asks stocks to do so.
     pub(crate) fn flush_caches(&self, which: impl Fn(&super::cache::ThreadCache) -> bool) {
         let mut doomed = Doomed::default();
         {

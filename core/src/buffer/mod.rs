@@ -291,11 +291,7 @@ impl BufferPool {
     /// As [`get`](BufferPool::get); `EXHAUSTED` after the timeout.
     #[track_caller]
     pub fn get_timeout(&self, len: usize, timeout: Duration) -> Result<Lease> {
-        // A deadline beyond what the clock counts is as good as a century.
-        let deadline = Instant::now()
-            .checked_add(timeout)
-            .unwrap_or_else(|| Instant::now() + Duration::from_secs(100 * 365 * 86_400));
-        self.get_with(len, Patience::Until(deadline), Site::rust(Location::caller()))
+        self.get_with(len, Patience::within(timeout), Site::rust(Location::caller()))
     }
 
     /// Takes a lease, waiting until `deadline` for a put if the limit is reached, whatever the pool's policy.

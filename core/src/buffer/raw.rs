@@ -9,7 +9,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use super::stock::{Stock, StockBuffer};
 
@@ -138,10 +138,7 @@ pub fn try_get(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
 /// # Errors
 /// As [`get`].
 pub fn get_timeout(pool_id: u64, len: usize, timeout: Duration, site: Site) -> Result<RawLease> {
-    let century = Duration::from_secs(100 * 365 * 86_400);
-    let now = Instant::now();
-    let deadline = now.checked_add(timeout).unwrap_or_else(|| now + century);
-    get_slow(pool_id, len, Patience::Until(deadline), site)
+    get_slow(pool_id, len, Patience::within(timeout), site)
 }
 
 /// Gives a lease back. `used` says that only so many bytes from the start were written; `None`: all of them may be.
