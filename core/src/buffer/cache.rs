@@ -1,12 +1,14 @@
 //! Keeps a thread's own small stock of idle buffers, and its share of the statistics.
 
 use std::cell::{Cell, UnsafeCell};
+use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering;
 
 use super::depot::Entry;
 use super::inner::Inner;
 use super::memory;
 use super::slot::Slot;
+use crate::options::ClearPolicy;
 use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64};
 
 /// Reasons why an owner must leave its cache alone; bits of [`ThreadCache::gate`].
@@ -16,6 +18,8 @@ pub(crate) const GATE_ORPHAN: u32 = 4;
 
 /// The most entries of a magazine; half of it moves at a time.
 const MAGAZINE_MAX: usize = 64;
+/// More classes than this are not cached: a power of two, so that an index needs no check.
+const MAGAZINES: usize = 64;
 /// Buffers above this go to the depot directly: a thread would hold too much.
 pub(crate) const CACHED_MAX: usize = 256 << 10;
 
@@ -24,14 +28,12 @@ pub(crate) const CACHED_MAX: usize = 256 << 10;
 /// The hot entry stands in front of the stack: a put followed by a get passes through it without the chain of
 /// loads and stores through `len`. All fields are written by the owner only, or by a thread that revoked the cache;
 /// they are atomics so that statistics may be read at any time.
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(crate) struct Magazine {
-    hot_slot: AtomicPtr<Slot>,
-    hot_data: AtomicPtr<u8>,
-    len: AtomicU32,
-    capacity: u32,
+    hot: AtomicPtr<Slot>,
     counts: Counts,
-    entries: Box<[UnsafeCell<Option<Entry>>]>,
+    len: AtomicU32,
+    entries: Vec<AtomicPtr<Slot>>,
 }
 
 /// What one thread counts for one class: written by the owner only, with plain loads and stores.
@@ -43,20 +45,26 @@ pub(crate) struct Counts {
 
 /// A thread's cache of one pool.
 ///
-/// The owner marks itself `busy` around each use and looks at `gate`; another thread that raises a gate and runs a
-/// [barrier on all threads](sync::heavy_barrier) may use the cache once `busy` is 0 (an asymmetric Dekker lock:
-/// the frequent side pays two plain stores). So idle memory of sleeping threads is never out of reach.
+/// The owner marks itself `busy` around each use and looks whether the cache is `open` for its pool; another thread
+/// that raises a gate and runs a [barrier on all threads](sync::heavy_barrier) may use the cache once `busy` is 0 (an
+/// asymmetric Dekker lock: the frequent side pays two plain stores). So idle memory of sleeping threads is never out
+/// of reach.
 #[repr(C, align(128))]
 pub(crate) struct ThreadCache {
-    gate: AtomicU32,
+    /// The pool's address while no gate is raised, otherwise null: one load tells the owner both whether the cache is
+    /// the right pool's and whether it may use it.
+    open: AtomicPtr<Inner>,
     busy: AtomicU32,
-    pub pool_id: u64,
-    /// One for each cached class, from the smallest.
-    pub magazines: Vec<Magazine>,
+    gate: AtomicU32,
     /// Bytes asked for in gets, modulo 2^64. Apart from those of puts: a pair would otherwise wait for itself.
     requested: AtomicU64,
     /// Bytes given back in puts, modulo 2^64.
     returned: AtomicU64,
+    /// How many classes are cached, from the smallest.
+    cached: usize,
+    /// The classes that the fast path of a get serves: those that are cached, or none.
+    served: usize,
+    pub pool_id: u64,
     /// What the thread counts for the other classes, the last for oversized leases. Indexed by class too.
     counts: Vec<Counts>,
     /// The pool, valid while the cache is in the registry's list.
@@ -67,59 +75,71 @@ pub(crate) struct ThreadCache {
     pub seen: Cell<u64>,
     /// The most bytes that the magazines hold.
     pub budget: usize,
+    /// Stand here and not behind a pointer: it would be one load more on the way to each buffer.
+    magazines: [Magazine; MAGAZINES],
 }
 
 impl ThreadCache {
     /// Makes an empty cache that holds at most `budget` bytes. `None` without memory.
     pub(crate) fn new(inner: &Inner, home: usize, budget: usize) -> Option<Box<ThreadCache>> {
         let sizes = inner.table.sizes();
-        let (cached_classes, share) = shares(sizes, budget);
-        let mut magazines = Vec::new();
-        magazines.try_reserve_exact(cached_classes).ok()?;
-        for size in &sizes[..cached_classes] {
+        let (cached, share) = shares(sizes, budget);
+        let mut magazines = [const { Magazine::NONE }; MAGAZINES];
+        for (magazine, size) in magazines.iter_mut().zip(&sizes[..cached]) {
             // One of the share is the hot entry.
             let capacity = (share / size - 1).min(MAGAZINE_MAX);
-            let mut entries = Vec::new();
-            entries.try_reserve_exact(capacity).ok()?;
-            entries.resize_with(capacity, || UnsafeCell::new(None));
-            magazines.push(Magazine {
-                hot_slot: AtomicPtr::new(std::ptr::null_mut()),
-                hot_data: AtomicPtr::new(std::ptr::null_mut()),
-                len: AtomicU32::new(0),
-                capacity: capacity as u32,
-                counts: Counts::default(),
-                entries: entries.into_boxed_slice(),
-            });
+            magazine.entries.try_reserve_exact(capacity).ok()?;
+            magazine.entries.resize_with(capacity, AtomicPtr::default);
         }
         let mut counts = Vec::new();
         counts.try_reserve_exact(sizes.len() + 1).ok()?;
         counts.resize_with(sizes.len() + 1, Counts::default);
+        let address: *const Inner = inner;
         let cache = ThreadCache {
-            gate: AtomicU32::new(0),
+            open: AtomicPtr::new(address.cast_mut()),
             busy: AtomicU32::new(0),
-            pool_id: inner.id,
-            magazines,
+            gate: AtomicU32::new(0),
             requested: AtomicU64::new(0),
             returned: AtomicU64::new(0),
+            cached,
+            // What has to be cleared at get takes the long way.
+            served: if inner.clear == ClearPolicy::OnGet { 0 } else { cached },
+            pool_id: inner.id,
             counts,
             inner,
             home,
             seen: Cell::new(0),
             budget,
+            magazines,
         };
         memory::try_box(cache).ok()
     }
 
-    /// Begins a use by the owner; `false` when the cache is out of bounds for now. Ends with [`ThreadCache::leave`].
+    /// Begins a use by the owner; `false` when the cache is another pool's, or out of bounds for now. Ends with
+    /// [`ThreadCache::leave`].
     #[inline(always)]
-    pub(crate) fn enter(&self) -> bool {
+    pub(crate) fn enter(&self, pool: *const Inner) -> bool {
         sync::light_store(&self.busy, 1);
         // Pairs with the exchange in `raise`: either the owner sees the gate here or the other thread sees `busy`.
-        if self.gate.load(Ordering::SeqCst) == 0 {
+        if std::ptr::eq(self.open.load(Ordering::SeqCst), pool) {
             return true;
         }
         self.leave();
         false
+    }
+
+    /// As [`ThreadCache::enter`], for whatever pool the cache is of.
+    #[inline(always)]
+    pub(crate) fn enter_any(&self) -> Option<&Inner> {
+        sync::light_store(&self.busy, 1);
+        // Pairs as in `enter`.
+        let pool = self.open.load(Ordering::SeqCst);
+        if pool.is_null() {
+            self.leave();
+        }
+        // SAFETY: an open cache is listed, and a pool ends its caches before it goes; it can not while the owner is
+        // busy.
+        unsafe { pool.as_ref() }
     }
 
     #[inline(always)]
@@ -129,13 +149,17 @@ impl ThreadCache {
     }
 
     /// Raises a gate. After [`sync::heavy_barrier`] and [`ThreadCache::wait_until_idle`] the cache is the caller's.
+    /// Under the registry's lock, as [`ThreadCache::lower`].
     pub(crate) fn raise(&self, reason: u32) {
         self.gate.fetch_or(reason, Ordering::SeqCst);
+        self.open.store(std::ptr::null_mut(), Ordering::SeqCst);
     }
 
     /// Takes a gate away; what was done behind it is visible to the owner that sees it gone.
     pub(crate) fn lower(&self, reason: u32) {
-        self.gate.fetch_and(!reason, Ordering::SeqCst);
+        if self.gate.fetch_and(!reason, Ordering::SeqCst) == reason {
+            self.open.store(self.inner.cast_mut(), Ordering::SeqCst);
+        }
     }
 
     pub(crate) fn wait_until_idle(&self) {
@@ -148,26 +172,30 @@ impl ThreadCache {
 
     #[inline(always)]
     pub(crate) fn is_cached(&self, class: usize) -> bool {
-        class < self.magazines.len()
+        class < self.cached
     }
 
     /// Takes an idle buffer and counts the get. Only between `enter` and `leave`.
     #[inline(always)]
-    pub(crate) fn pop(&self, class: usize, len: usize) -> Option<Entry> {
-        let magazine = self.magazines.get(class)?;
-        let entry = magazine.pop()?;
+    pub(crate) fn pop(&self, class: usize, len: usize) -> Option<&'static Slot> {
+        if class >= self.served {
+            return None;
+        }
+        let magazine = &self.magazines[class % MAGAZINES];
+        let slot = magazine.pop()?;
         increase(&magazine.counts.gets, 1);
         increase(&self.requested, len as u64);
-        Some(entry)
+        Some(slot)
     }
 
     /// Keeps an idle buffer and counts the put; `false` when there is no room. Only between `enter` and `leave`.
     #[inline(always)]
-    pub(crate) fn push(&self, class: usize, entry: Entry, len: usize) -> bool {
-        let Some(magazine) = self.magazines.get(class) else {
+    pub(crate) fn push(&self, class: usize, slot: &'static Slot, len: usize) -> bool {
+        if class >= self.cached {
             return false;
-        };
-        if !magazine.push(entry) {
+        }
+        let magazine = &self.magazines[class % MAGAZINES];
+        if !magazine.push(slot) {
             return false;
         }
         increase(&magazine.counts.puts, 1);
@@ -195,14 +223,24 @@ impl ThreadCache {
         self.sum(class, |counts| &counts.puts)
     }
 
+    /// Returns the magazine of a class, if the class is cached.
+    pub(crate) fn magazine(&self, class: usize) -> Option<&Magazine> {
+        self.magazines().get(class)
+    }
+
+    /// Returns the magazines, one for each cached class from the smallest.
+    pub(crate) fn magazines(&self) -> &[Magazine] {
+        &self.magazines[..self.cached]
+    }
+
     fn sum(&self, class: usize, which: impl Fn(&Counts) -> &AtomicU64) -> u64 {
         let direct = which(&self.counts[class]).load(Ordering::Relaxed);
-        direct + self.magazines.get(class).map_or(0, |magazine| which(&magazine.counts).load(Ordering::Relaxed))
+        direct + self.magazine(class).map_or(0, |magazine| which(&magazine.counts).load(Ordering::Relaxed))
     }
 
     /// Returns the idle buffers of a class: exact while the owner rests.
     pub(crate) fn idle(&self, class: usize) -> usize {
-        self.magazines.get(class).map_or(0, Magazine::idle)
+        self.magazine(class).map_or(0, Magazine::idle)
     }
 
     /// Returns the bytes asked for in gets minus those of puts, modulo 2^64.
@@ -220,7 +258,7 @@ fn increase(counter: &AtomicU64, by: u64) {
 /// Says how many classes, from the smallest, are cached with `budget` bytes, and how many bytes each may hold: the
 /// same for all, and at least one buffer of the largest.
 fn shares(sizes: &[usize], budget: usize) -> (usize, usize) {
-    let small = sizes.iter().take_while(|size| **size <= CACHED_MAX).count();
+    let small = sizes.iter().take(MAGAZINES).take_while(|size| **size <= CACHED_MAX).count();
     (1..=small)
         .rev()
         .map(|classes| (classes, budget / classes))
@@ -229,41 +267,43 @@ fn shares(sizes: &[usize], budget: usize) -> (usize, usize) {
 }
 
 impl Magazine {
+    const NONE: Magazine = Magazine {
+        hot: AtomicPtr::new(std::ptr::null_mut()),
+        counts: Counts { gets: AtomicU64::new(0), puts: AtomicU64::new(0) },
+        len: AtomicU32::new(0),
+        entries: Vec::new(),
+    };
+
     #[inline(always)]
-    pub(crate) fn pop(&self) -> Option<Entry> {
-        let slot = self.hot_slot.load(Ordering::Relaxed);
-        // SAFETY: null or the address of a slot, as `push` stored it; slots live for ever.
-        if let Some(slot) = unsafe { slot.as_ref() } {
-            self.hot_slot.store(std::ptr::null_mut(), Ordering::Relaxed);
-            let data = self.hot_data.load(Ordering::Relaxed);
-            return Some(Entry { data, slot });
+    pub(crate) fn pop(&self) -> Option<&'static Slot> {
+        let hot = self.hot.load(Ordering::Relaxed);
+        if !hot.is_null() {
+            self.hot.store(std::ptr::null_mut(), Ordering::Relaxed);
+            // SAFETY: the address of a slot, as `push` stored it; slots live for ever.
+            return Some(unsafe { &*hot });
         }
         let len = self.len.load(Ordering::Relaxed);
         if len == 0 {
             return None;
         }
         self.len.store(len - 1, Ordering::Relaxed);
-        let cell = self.entries.get(len as usize - 1)?;
-        // SAFETY: only the cache's owner, or the thread that revoked it, touches the entries.
-        unsafe { *cell.get() }
+        let cold = self.entries.get(len as usize - 1)?.load(Ordering::Relaxed);
+        // SAFETY: null or the address of a slot, as `push` stored it; slots live for ever.
+        unsafe { cold.as_ref() }
     }
 
     #[inline(always)]
-    pub(crate) fn push(&self, entry: Entry) -> bool {
-        let hot = self.hot_slot.load(Ordering::Relaxed);
-        // SAFETY: null or the address of a slot, as this function stored it; slots live for ever.
-        if let Some(slot) = unsafe { hot.as_ref() } {
+    pub(crate) fn push(&self, slot: &'static Slot) -> bool {
+        let hot = self.hot.load(Ordering::Relaxed);
+        if !hot.is_null() {
             let len = self.len.load(Ordering::Relaxed);
             let Some(cell) = self.entries.get(len as usize) else {
                 return false;
             };
-            let data = self.hot_data.load(Ordering::Relaxed);
-            // SAFETY: only the cache's owner, or the thread that revoked it, touches the entries.
-            unsafe { *cell.get() = Some(Entry { data, slot }) };
+            cell.store(hot, Ordering::Relaxed);
             self.len.store(len + 1, Ordering::Relaxed);
         }
-        self.hot_data.store(entry.data, Ordering::Relaxed);
-        self.hot_slot.store(std::ptr::from_ref(entry.slot).cast_mut(), Ordering::Relaxed);
+        self.hot.store(std::ptr::from_ref(slot).cast_mut(), Ordering::Relaxed);
         true
     }
 
@@ -272,13 +312,12 @@ impl Magazine {
         let len = self.len.load(Ordering::Relaxed) as usize;
         let count = count.min(len);
         for number in 0..len {
-            let cell = &self.entries[number];
-            // SAFETY: only the cache's owner, or the thread that revoked it, touches the entries.
-            let entry = unsafe { *cell.get() };
-            match (number < count, entry) {
-                (true, Some(entry)) => take(entry),
-                // SAFETY: as above; the cells differ because `count > 0` here.
-                _ => unsafe { *self.entries[number - count].get() = entry },
+            let entry = self.entries[number].load(Ordering::Relaxed);
+            if number >= count {
+                self.entries[number - count].store(entry, Ordering::Relaxed);
+            // SAFETY: null or the address of a slot, as `push` stored it; slots live for ever.
+            } else if let Some(slot) = unsafe { entry.as_ref() } {
+                take(Entry::of(slot));
             }
         }
         self.len.store((len - count) as u32, Ordering::Relaxed);
@@ -286,51 +325,58 @@ impl Magazine {
 
     /// Says how many entries move at a time.
     pub(crate) fn batch(&self) -> usize {
-        (self.capacity as usize).div_ceil(2)
+        self.entries.len().div_ceil(2)
     }
 
     /// Returns how many buffers stand here: exact while the owner rests.
     pub(crate) fn idle(&self) -> usize {
-        self.len.load(Ordering::Relaxed) as usize + usize::from(!self.hot_slot.load(Ordering::Relaxed).is_null())
+        self.len.load(Ordering::Relaxed) as usize + usize::from(!self.hot.load(Ordering::Relaxed).is_null())
     }
 }
 
-/// Pools numbered below this are found with one load.
-const INLINE: usize = 8;
+/// Caches that are found with one load: those of pools whose numbers differ in the lowest bits.
+const FRONT: usize = 1 << FRONT_BITS;
+pub(crate) const FRONT_BITS: u32 = 4;
 
-/// The calling thread's caches, by the pool's number. Without a destructor, so that it can be read at any time of
-/// the thread's life; [`Exit`] beside it has one.
+/// The calling thread's caches. Without a destructor, so that it can be read at any time of the thread's life;
+/// [`Exit`] beside it has one.
 struct Table {
-    inline: [Cell<*const ThreadCache>; INLINE],
-    more: Cell<*const Vec<Cell<*const ThreadCache>>>,
+    /// The cache used last of those that share a place: see [`front_of`].
+    front: [Cell<*const ThreadCache>; FRONT],
+    /// All caches, one for each pool number at most.
+    all: UnsafeCell<ManuallyDrop<Vec<*const ThreadCache>>>,
     ended: Cell<bool>,
 }
 
-/// Stands where a thread has no cache: no pool has its id or its address, so that nobody checks for null.
+/// Stands where a thread has no cache: it is open for no pool, so that nobody checks for null.
 struct Nobody(ThreadCache);
 
-// SAFETY: nothing ever enters or changes it: `pool_id` 0 and a null `inner` match no pool.
+// SAFETY: `busy` is the only field that anybody writes, atomically and to no effect; `open` is never a pool's
+// address and `pool_id` no pool's id.
 unsafe impl Sync for Nobody {}
 
 static NOBODY: Nobody = Nobody(ThreadCache {
-    gate: AtomicU32::new(GATE_ORPHAN),
+    open: AtomicPtr::new(std::ptr::null_mut()),
     busy: AtomicU32::new(0),
-    pool_id: 0,
-    magazines: Vec::new(),
+    gate: AtomicU32::new(GATE_ORPHAN),
     requested: AtomicU64::new(0),
     returned: AtomicU64::new(0),
+    cached: 0,
+    served: 0,
+    pool_id: 0,
     counts: Vec::new(),
     inner: std::ptr::null(),
     home: 0,
     seen: Cell::new(0),
     budget: 0,
+    magazines: [const { Magazine::NONE }; MAGAZINES],
 });
 
 thread_local! {
     static TABLE: Table = const {
         Table {
-            inline: [const { Cell::new(&raw const NOBODY.0) }; INLINE],
-            more: Cell::new(std::ptr::null()),
+            front: [const { Cell::new(&raw const NOBODY.0) }; FRONT],
+            all: UnsafeCell::new(ManuallyDrop::new(Vec::new())),
             ended: Cell::new(false),
         }
     };
@@ -342,18 +388,13 @@ struct Exit;
 
 impl Drop for Exit {
     fn drop(&mut self) {
-        TABLE.with(|table| {
+        let all = TABLE.with(|table| {
             table.ended.set(true);
-            for cell in &table.inline {
-                retire(cell.replace(nobody()));
-            }
-            let more = table.more.replace(std::ptr::null());
-            if !more.is_null() {
-                // SAFETY: made by `Box::into_raw` in `remember`; the table no longer names it.
-                let more = unsafe { Box::from_raw(more.cast_mut()) };
-                more.iter().for_each(|cell| retire(cell.get()));
-            }
+            table.front.iter().for_each(|cell| cell.set(nobody()));
+            // SAFETY: the thread's own, and nothing else refers to it: no function here keeps a reference.
+            std::mem::take(unsafe { &mut **table.all.get() })
         });
+        all.into_iter().for_each(retire);
     }
 }
 
@@ -362,31 +403,33 @@ fn nobody() -> *const ThreadCache {
 }
 
 fn retire(cache: *const ThreadCache) {
-    if cache != nobody() {
-        // SAFETY: the thread's table owned the cache, made by `Box::into_raw` in `remember`, and no longer names it.
-        unsafe { super::registry::retire(cache) };
-    }
+    // SAFETY: the thread's table owned the cache, made by `Box::into_raw` in `remember`, and no longer names it.
+    unsafe { super::registry::retire(cache) };
 }
 
-/// Returns the number of a pool, the index into a thread's table: the upper 16 bits of its id.
+/// Returns the number of a pool, the upper 16 bits of its id.
 #[inline(always)]
 pub(crate) fn number_of(pool_id: u64) -> usize {
     (pool_id >> 48) as usize
 }
 
+/// Returns the place at the front of each thread's table where a pool's cache stands.
+#[inline(always)]
+pub(crate) fn front_of(pool_id: u64) -> usize {
+    number_of(pool_id) % FRONT
+}
+
 /// Finds the calling thread's cache of a pool; any number is allowed.
 #[inline(always)]
 pub(crate) fn find(pool_id: u64) -> Option<&'static ThreadCache> {
-    Some(at_number(number_of(pool_id))).filter(|cache| cache.pool_id == pool_id)
+    let cache = at_front(front_of(pool_id));
+    if cache.pool_id == pool_id { Some(cache) } else { bring_to_front(pool_id) }
 }
 
-/// Returns the calling thread's cache at a pool's number; it may be an earlier pool's, or nobody's.
+/// Returns the calling thread's cache at a place; it may be another pool's, or nobody's.
 #[inline(always)]
-pub(crate) fn at_number(number: usize) -> &'static ThreadCache {
-    let cache = TABLE.with(|table| match table.inline.get(number) {
-        Some(cell) => cell.get(),
-        None => find_more(table, number),
-    });
+pub(crate) fn at_front(front: usize) -> &'static ThreadCache {
+    let cache = TABLE.with(|table| table.front[front % FRONT].get());
     // SAFETY: nobody's, or a cache that this thread's table owns. The reference is used before the thread calls
     // anything that could replace it, `remember` or its own end; callers do not keep it.
     unsafe { &*cache }
@@ -394,12 +437,16 @@ pub(crate) fn at_number(number: usize) -> &'static ThreadCache {
 
 #[cold]
 #[inline(never)]
-fn find_more(table: &Table, number: usize) -> *const ThreadCache {
-    // SAFETY: null or the box made in `make_room`, owned by this thread's table.
-    match unsafe { table.more.get().as_ref() } {
-        Some(more) => more.get(number - INLINE).map_or(nobody(), Cell::get),
-        None => nobody(),
-    }
+fn bring_to_front(pool_id: u64) -> Option<&'static ThreadCache> {
+    TABLE.with(|table| {
+        // SAFETY: the thread's own; nobody changes it meanwhile.
+        let all = unsafe { &**table.all.get() };
+        // SAFETY: the table owns its caches.
+        let mut caches = all.iter().map(|cache| unsafe { &**cache });
+        let found = caches.find(|cache| cache.pool_id == pool_id)?;
+        table.front[front_of(pool_id)].set(found);
+        Some(found)
+    })
 }
 
 /// Says whether the thread may still have caches: not while its thread-local values are destroyed.
@@ -407,51 +454,40 @@ pub(crate) fn may_remember() -> bool {
     TABLE.with(|table| !table.ended.get()) && EXIT.try_with(|_| ()).is_ok()
 }
 
-/// Makes the thread own `cache`; one of an earlier pool with the same number is given up. `false`, and nothing
-/// done, without memory.
-pub(crate) fn make_room(pool_id: u64) -> bool {
-    let number = number_of(pool_id);
-    TABLE.with(|table| {
-        if number < INLINE {
-            return true;
-        }
-        let mut more = match table.more.replace(std::ptr::null()) {
-            more if more.is_null() => Box::new(Vec::new()),
-            // SAFETY: made by `Box::into_raw` below; the table no longer names it.
-            more => unsafe { Box::from_raw(more.cast_mut()) },
-        };
-        let missing = (number - INLINE + 1).saturating_sub(more.len());
-        let room = more.try_reserve(missing).is_ok();
-        if room && missing > 0 {
-            more.resize_with(number - INLINE + 1, || Cell::new(nobody()));
-        }
-        table.more.set(Box::into_raw(more));
-        room
-    })
+/// Makes room for one cache more. `false`, and nothing done, without memory.
+pub(crate) fn make_room() -> bool {
+    // SAFETY: the thread's own, and nothing else refers to it.
+    TABLE.with(|table| unsafe { &mut **table.all.get() }.try_reserve(1).is_ok())
 }
 
-/// Stores a cache at its place, which [`make_room`] has made, and gives up the one that stood there.
+/// Makes the thread own a cache, for which [`make_room`] was called; the one of an earlier pool with the same number
+/// is given up.
 pub(crate) fn remember(cache: Box<ThreadCache>) {
-    let number = number_of(cache.pool_id);
-    let cache = Box::into_raw(cache).cast_const();
-    let before = TABLE.with(|table| match table.inline.get(number) {
-        Some(cell) => cell.replace(cache),
-        None => {
-            // SAFETY: `make_room` was called before; the box is owned by this thread's table.
-            let more = unsafe { &*table.more.get() };
-            more[number - INLINE].replace(cache)
+    let (id, cache) = (cache.pool_id, Box::into_raw(cache).cast_const());
+    let before = TABLE.with(|table| {
+        table.front[front_of(id)].set(cache);
+        // SAFETY: the thread's own, and nothing else refers to it.
+        let all = unsafe { &mut **table.all.get() };
+        // SAFETY: the table owns its caches.
+        let place = all.iter().position(|other| number_of(unsafe { &**other }.pool_id) == number_of(id));
+        match place {
+            Some(place) => Some(std::mem::replace(&mut all[place], cache)),
+            None => {
+                all.push(cache);
+                None
+            }
         }
     });
-    retire(before);
+    if let Some(before) = before {
+        retire(before);
+    }
 }
 
 /// Calls `visit` with the address of each of the calling thread's caches.
-pub(crate) fn for_each_own(mut visit: impl FnMut(*const ThreadCache)) {
+pub(crate) fn for_each_own(visit: impl FnMut(*const ThreadCache)) {
     TABLE.with(|table| {
-        table.inline.iter().for_each(|cell| visit(cell.get()));
-        // SAFETY: null or the box made in `make_room`, owned by this thread's table.
-        if let Some(more) = unsafe { table.more.get().as_ref() } {
-            more.iter().for_each(|cell| visit(cell.get()));
-        }
+        // SAFETY: the thread's own; `visit` does not come back here.
+        let all = unsafe { &**table.all.get() };
+        all.iter().copied().for_each(visit);
     });
 }

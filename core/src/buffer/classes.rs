@@ -48,11 +48,19 @@ impl ClassTable {
     /// Returns the class for `len`, or the number of classes when the length is above all of them.
     #[inline(always)]
     pub(crate) fn index(&self, len: usize) -> usize {
-        let mut class = self.first[bucket(len)];
-        while self.ends[usize::from(class)] < len {
+        let class = self.first[bucket(len)];
+        if len <= self.ends[usize::from(class)] { usize::from(class) } else { self.search(class, len) }
+    }
+
+    /// Skips the classes that end inside the bucket below `len`.
+    #[inline(always)]
+    fn search(&self, mut class: u8, len: usize) -> usize {
+        loop {
             class = class.wrapping_add(1);
+            if len <= self.ends[usize::from(class)] {
+                return usize::from(class);
+            }
         }
-        usize::from(class)
     }
 
     /// Returns the capacities, ascending.

@@ -13,6 +13,14 @@ pub(crate) struct Entry {
     pub slot: &'static Slot,
 }
 
+impl Entry {
+    /// Returns the entry of a slot's buffer.
+    #[inline(always)]
+    pub(crate) fn of(slot: &'static Slot) -> Entry {
+        Entry { data: slot.data.load(Ordering::Relaxed), slot }
+    }
+}
+
 // SAFETY: an entry is the right to one idle buffer; it is handed from thread to thread through locks.
 unsafe impl Send for Entry {}
 
@@ -38,7 +46,7 @@ impl Doomed {
         // SAFETY: null or the address of a slot, as `push` stored it; slots live for ever.
         self.first = unsafe { next.as_ref() };
         self.count -= 1;
-        Some(Entry { data: slot.data.load(Ordering::Relaxed), slot })
+        Some(Entry::of(slot))
     }
 }
 

@@ -86,21 +86,21 @@ impl Inner {
 
     /// Takes one idle buffer, and half a magazine more for the calling thread.
     pub(crate) fn find_idle(&self, class: usize) -> Option<Entry> {
-        let cache = self.own_cache().filter(|cache| cache.is_cached(class) && cache.enter());
+        let cache = self.own_cache().filter(|cache| cache.is_cached(class) && cache.enter(self));
         let Some(cache) = cache else {
             let mut found = None;
             self.take_idle(class, self.home(), 1, |entry| found = Some(entry));
             return found;
         };
-        let magazine = &cache.magazines[class];
-        let mut found = magazine.pop();
+        let magazine = &cache.magazines()[class];
+        let mut found = magazine.pop().map(Entry::of);
         if found.is_none() {
             clock::tick();
             let mut unplaced = None;
             self.take_idle(class, cache.home, magazine.batch().max(1), |entry| {
                 if found.is_none() {
                     found = Some(entry);
-                } else if !magazine.push(entry) {
+                } else if !magazine.push(entry.slot) {
                     unplaced = Some(entry);
                 }
             });

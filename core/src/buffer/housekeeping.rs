@@ -41,7 +41,7 @@ impl Inner {
                     let busy: u64 = classes.clone().map(|class| cache.gets(class) + cache.puts(class)).sum();
                     let rests = cache.seen.replace(busy) == busy;
                     if rests
-                        && cache.magazines.iter().any(|magazine| magazine.idle() > 0)
+                        && cache.magazines().iter().any(|magazine| magazine.idle() > 0)
                         && resting.try_reserve(1).is_ok()
                     {
                         resting.push(std::ptr::from_ref(cache));

@@ -72,6 +72,8 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 /// is how a lease outlives its pool's handles without counting anything at get and put.
 pub(crate) struct Inner {
     pub id: u64,
+    /// The place of the pool's caches in each thread's table.
+    pub front: usize,
     pub table: ClassTable,
     pub clear: ClearPolicy,
     pub thread_cache_bytes: usize,
@@ -127,6 +129,7 @@ impl Inner {
             .collect();
         Ok(Inner {
             id,
+            front: cache::front_of(id),
             clear: options.clear,
             thread_cache_bytes: checked.thread_cache_bytes,
             name: match &options.name {
@@ -179,7 +182,7 @@ impl Inner {
         if let Some(cache) = cache::find(self.id) {
             return Some(cache);
         }
-        if !sync::has_asymmetric_barrier() || !cache::may_remember() || !cache::make_room(self.id) {
+        if !sync::has_asymmetric_barrier() || !cache::may_remember() || !cache::make_room() {
             return None;
         }
         let home = self.next_home.fetch_add(1, Ordering::Relaxed);
@@ -243,7 +246,7 @@ impl Inner {
     /// Counts a get that no magazine counted.
     pub(crate) fn count_get(&self, class: usize, len: usize) {
         if let Some(cache) = cache::find(self.id)
-            && cache.enter()
+            && cache.enter(self)
         {
             cache.count_get(class, len);
             cache.leave();
@@ -256,7 +259,7 @@ impl Inner {
     /// Counts a put that no magazine counted.
     pub(crate) fn count_put(&self, class: usize, len: usize) {
         if let Some(cache) = cache::find(self.id)
-            && cache.enter()
+            && cache.enter(self)
         {
             cache.count_put(class, len);
             cache.leave();
@@ -487,9 +490,9 @@ impl Inner {
 
     /// Empties a cache that is the caller's into the depots.
     pub(crate) fn flush(&self, cache: &ThreadCache, doomed: &mut Doomed) {
-        for (class, magazine) in cache.magazines.iter().enumerate() {
-            while let Some(entry) = magazine.pop() {
-                self.give_idle(class, cache.home, &[entry], doomed);
+        for (class, magazine) in cache.magazines().iter().enumerate() {
+            while let Some(slot) = magazine.pop() {
+                self.give_idle(class, cache.home, &[Entry::of(slot)], doomed);
             }
         }
     }

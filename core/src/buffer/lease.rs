@@ -16,7 +16,6 @@ use super::held::Held;
 use super::inner::{Inner, add};
 use super::put;
 use super::raw::RawLease;
-use super::registry::NO_POOL;
 use super::slot::Slot;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,28 +24,32 @@ use crate::site::Site;
 /// What a lease knows of itself beside its memory, in one word:
 ///
 /// ```text
-/// 63             48 47       41 40    39                     0
-/// +----------------+-----------+-----+-----------------------+
-/// | pool's number  | class     |armed| dirty bytes           |
-/// +----------------+-----------+-----+-----------------------+
+/// 63    60       54   48       40 39                     0
+/// +-------+-----+-------+-----+---+-----------------------+
+/// | front |     | class |     | A | dirty bytes           |
+/// +-------+-----+-------+-----+---+-----------------------+
 /// ```
-/// The number and the class lead a put to its magazine without a load from the slot: that load would make each put
-/// wait for the get before it. *Armed* says that a canary stands behind the length. As many bytes from the start as
-/// *dirty* says may have been written; all ones stand for the whole length.
+/// The front, the place of the pool's cache in a thread's table, and the class lead a put to its magazine without a
+/// load from the slot: that load would make each put wait for the get before it. *A* for armed says that a canary
+/// stands behind the length. As many bytes from the start as *dirty* says may have been written; all ones stand for
+/// the whole length.
 #[derive(Copy, Clone)]
 pub(crate) struct State(u64);
 
 const DIRTY_ALL: u64 = (1 << 40) - 1;
 const ARMED: u64 = 1 << 40;
-const STATE_CLASS: u32 = 41;
-const STATE_NUMBER: u32 = 48;
+const STATE_CLASS: u32 = 48;
+const CLASS_MASK: usize = 0x7f;
+const STATE_FRONT: u32 = 64 - cache::FRONT_BITS;
+/// The class of a lease that no magazine takes: caches have none for it.
+const NO_CLASS: usize = CLASS_MASK;
 
 impl State {
     /// Returns the state of a clean lease of any buffer. One for a single lease leads to no magazine.
     fn of(entry: Entry) -> State {
         let inner = put::pool_of(entry.slot);
-        let number = if inner.is_single(entry) { NO_POOL } else { cache::number_of(inner.id) };
-        State::clean(number, usize::from(entry.slot.class()))
+        let class = if inner.is_single(entry) { NO_CLASS } else { usize::from(entry.slot.class()) };
+        State::clean(inner.front, class)
     }
 
     /// As [`State::of`], as a word and out of line.
@@ -57,18 +60,18 @@ impl State {
     }
 
     #[inline(always)]
-    pub(crate) fn clean(number: usize, class: usize) -> State {
-        State(((number as u64) << STATE_NUMBER) | ((class as u64 & 0x7f) << STATE_CLASS))
+    pub(crate) fn clean(front: usize, class: usize) -> State {
+        State(((front as u64) << STATE_FRONT) | ((class as u64) << STATE_CLASS))
     }
 
     #[inline(always)]
-    fn number(self) -> usize {
-        (self.0 >> STATE_NUMBER) as usize
+    fn front(self) -> usize {
+        (self.0 >> STATE_FRONT) as usize
     }
 
     #[inline(always)]
     fn class(self) -> usize {
-        (self.0 >> STATE_CLASS) as usize & 0x7f
+        (self.0 >> STATE_CLASS) as usize & CLASS_MASK
     }
 
     #[inline(always)]
@@ -304,7 +307,7 @@ impl Lease {
         // By value, so that a lease that lives in registers stays there.
         let (entry, len, state) = (self.entry(), self.len, self.state);
         if state.is_clean() {
-            put::finish(entry, len, state.number(), state.class());
+            put::finish(entry, len, state.front(), state.class());
             return Ok(());
         }
         give_back_dirty(entry, len, state)
@@ -426,11 +429,17 @@ impl Lease {
 fn release(data: NonNull<u8>, slot: &'static Slot, len: usize, state: State) {
     let entry = Entry { data: data.as_ptr(), slot };
     if state.is_clean() {
-        put::finish(entry, len, state.number(), state.class());
+        put::finish(entry, len, state.front(), state.class());
     } else {
-        // An overrun is counted in the statistics.
-        let _ = give_back_dirty(entry, len, state);
+        release_dirty(data, slot, len, state);
     }
+}
+
+/// As [`release`], for a lease that may have been written: a call in the tail, so that `release` needs no frame.
+#[inline(never)]
+fn release_dirty(data: NonNull<u8>, slot: &'static Slot, len: usize, state: State) {
+    // An overrun is counted in the statistics.
+    let _ = give_back_dirty(Entry { data: data.as_ptr(), slot }, len, state);
 }
 
 #[inline(never)]
@@ -440,7 +449,7 @@ fn give_back_dirty(entry: Entry, len: usize, state: State) -> Result<()> {
         return Err(inner.overrun(entry, len));
     }
     inner.scrub(entry, state.dirty(len));
-    put::finish(entry, len, state.number(), state.class());
+    put::finish(entry, len, state.front(), state.class());
     Ok(())
 }
 

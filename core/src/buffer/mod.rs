@@ -37,6 +37,7 @@ use crate::options::{Classes, ClearPolicy, LimitPolicy, Options};
 use crate::site::Site;
 use crate::stats::Stats;
 use get::Patience;
+use depot::Entry;
 use inner::{Inner, add};
 use lease::State;
 use slot::Slot;
@@ -255,18 +256,15 @@ impl BufferPool {
     /// for bindings. `None` says nothing but that `get` must be asked; nothing was counted.
     #[inline(always)]
     pub fn get_idle(&self, len: usize, site: Site) -> Option<Lease> {
-        if self.inner.clear == ClearPolicy::OnGet {
-            return None;
-        }
-        let class = self.inner.table.index(len);
-        let cache = cache::find(self.inner.id)?;
-        if !cache.enter() {
+        let inner: &Inner = &self.inner;
+        let class = inner.table.index(len);
+        let cache = cache::at_front(inner.front);
+        if !cache.enter(inner) {
             return None;
         }
         let popped = cache.pop(class, len);
         cache.leave();
-        let state = State::clean(cache::number_of(self.inner.id), class);
-        Some(Lease::issue(popped?, len, state, site))
+        Some(Lease::issue(Entry::of(popped?), len, State::clean(inner.front, class), site))
     }
 
     #[cold]

@@ -48,13 +48,13 @@ pub(crate) fn pool_of(slot: &Slot) -> &Inner {
     unsafe { &*slot.pool.load(Ordering::Relaxed) }
 }
 
-/// Gives a clean buffer of the pool with this number back.
+/// Gives a clean buffer back whose pool's caches stand at `front`; a class that no pool has leads to no magazine.
 #[inline(always)]
-pub(crate) fn finish(entry: Entry, len: usize, number: usize, class: usize) {
+pub(crate) fn finish(entry: Entry, len: usize, front: usize, class: usize) {
     entry.slot.taken.store(0, Ordering::Relaxed);
-    let cache = cache::at_number(number);
-    if std::ptr::eq(cache.inner, entry.slot.pool.load(Ordering::Relaxed)) && cache.enter() {
-        let kept = cache.push(class, entry, len);
+    let cache = cache::at_front(front);
+    if cache.enter(entry.slot.pool.load(Ordering::Relaxed)) {
+        let kept = cache.push(class, entry.slot, len);
         cache.leave();
         if kept {
             return;
@@ -98,22 +98,22 @@ impl Inner {
 
     /// Puts a buffer into the calling thread's magazine, which spills half when it is full, or into the depot.
     fn stow(&self, class: usize, entry: Entry, doomed: &mut Doomed) {
-        let cache = self.own_cache().filter(|cache| cache.is_cached(class) && cache.enter());
+        let cache = self.own_cache().filter(|cache| cache.is_cached(class) && cache.enter(self));
         let Some(cache) = cache else {
             self.give_idle(class, self.home(), &[entry], doomed);
             return;
         };
-        let magazine = &cache.magazines[class];
+        let magazine = &cache.magazines()[class];
         let mut batch = [entry; BATCH_MAX];
         let mut count = 0;
-        if !magazine.push(entry) {
+        if !magazine.push(entry.slot) {
             clock::tick();
             let most = magazine.batch().min(BATCH_MAX - 1);
             magazine.spill(most, |cold| {
                 batch[count] = cold;
                 count += 1;
             });
-            if !magazine.push(entry) {
+            if !magazine.push(entry.slot) {
                 batch[count] = entry;
                 count += 1;
             }

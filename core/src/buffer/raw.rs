@@ -92,14 +92,12 @@ pub fn release(pool_id: u64) -> Result<()> {
 #[inline]
 pub fn get(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
     if let Some(cache) = cache::find(pool_id)
-        && cache.enter()
+        && let Some(inner) = cache.enter_any()
     {
-        // SAFETY: a cache that lets its owner in is listed, and the pool ends its caches before it goes.
-        let inner = unsafe { &*cache.inner };
-        let entry = if inner.clear == ClearPolicy::OnGet { None } else { cache.pop(inner.table.index(len), len) };
+        let popped = cache.pop(inner.table.index(len), len);
         cache.leave();
-        if let Some(entry) = entry {
-            return Ok(issue(entry, len, site));
+        if let Some(slot) = popped {
+            return Ok(issue(Entry::of(slot), len, site));
         }
     }
     get_slow(pool_id, len, Patience::Policy, site)
@@ -202,7 +200,7 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>) -> Resul
         return Err(take_back_put(slot, lease_id, len));
     }
     // From here on the buffer is this thread's.
-    let entry = Entry { data: slot.data.load(Ordering::Relaxed), slot };
+    let entry = Entry::of(slot);
     let inner = put::pool_of(slot);
     if !disarm_canary(entry, len) {
         return Err(inner.overrun(entry, len));
@@ -214,7 +212,7 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>) -> Resul
         // Never through a cache, which would hand it out once more.
         inner.put_slow(entry, len);
     } else {
-        put::finish(entry, len, cache::number_of(inner.id), usize::from(slot.class()));
+        put::finish(entry, len, cache::front_of(inner.id), usize::from(slot.class()));
     }
     Ok(())
 }
@@ -432,7 +430,7 @@ fn redeem(pool_id: u64, lease_id: u64) -> Result<(Arc<Inner>, Entry, usize)> {
     if slot.pins.load(Ordering::SeqCst) != 0 {
         return Err(take_back_put(slot, lease_id, len));
     }
-    let entry = Entry { data: slot.data.load(Ordering::Relaxed), slot };
+    let entry = Entry::of(slot);
     Ok((inner, entry, len))
 }
 

@@ -14,8 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{self, Lock, LockGuard};
 
 /// Pool numbers fit the upper 16 bits of a pool's id; the last one is no pool's.
-const POOLS_MAX: usize = NO_POOL;
-pub(crate) const NO_POOL: usize = 0xffff;
+const POOLS_MAX: usize = 0xffff;
 
 pub(crate) struct Member {
     pub id: u64,

@@ -215,7 +215,7 @@ impl Stock {
         if !slot.end_handle(token) {
             return Err(raw::not_present(slot, token));
         }
-        Ok(Entry { data: slot.data.load(Ordering::Relaxed), slot })
+        Ok(Entry::of(slot))
     }
 
     /// Gives an idle buffer back that the owner has cleared as the pool's policy asks. What the pool does not keep
