@@ -76,7 +76,7 @@ fn pairs(rounds: usize) {
     println!("get + put, nothing written, statistics on; ns per pair");
     println!("{:>9} {:>8} {:>8} {:>8}   pool / stack", "bytes", "pool", "stack", "malloc");
     let pool = BufferPool::new("bench").expect("a pool");
-    for len in [512, 1 << 10, 4 << 10, 64 << 10, 256 << 10, 1 << 20] {
+    for len in [512, 1 << 10, 4 << 10, 5000, 64 << 10, 256 << 10, 1 << 20] {
         let len = black_box(len);
         let [own, stack, malloc] = least(
             rounds,

@@ -18,7 +18,7 @@ pub(crate) const GATE_ORPHAN: u32 = 4;
 
 /// The most entries of a magazine; half of it moves at a time.
 const MAGAZINE_MAX: usize = 64;
-/// More classes than this are not cached: a power of two, so that an index needs no check.
+/// A power of two, so that an index needs no check. The last magazine is never used.
 const MAGAZINES: usize = 64;
 /// Buffers above this go to the depot directly: a thread would hold too much.
 pub(crate) const CACHED_MAX: usize = 256 << 10;
@@ -30,10 +30,10 @@ pub(crate) const CACHED_MAX: usize = 256 << 10;
 /// they are atomics so that statistics may be read at any time.
 #[repr(C, align(64))]
 pub(crate) struct Magazine {
-    hot: AtomicPtr<Slot>,
-    counts: Counts,
-    len: AtomicU32,
     entries: Vec<AtomicPtr<Slot>>,
+    len: AtomicU32,
+    counts: Counts,
+    hot: AtomicPtr<Slot>,
 }
 
 /// What one thread counts for one class: written by the owner only, with plain loads and stores.
@@ -51,6 +51,8 @@ pub(crate) struct Counts {
 /// of reach.
 #[repr(C, align(128))]
 pub(crate) struct ThreadCache {
+    /// Stand here and not behind a pointer: it would be one load more on the way to each buffer.
+    magazines: [Magazine; MAGAZINES],
     /// The pool's address while no gate is raised, otherwise null: one load tells the owner both whether the cache is
     /// the right pool's and whether it may use it.
     open: AtomicPtr<Inner>,
@@ -75,8 +77,6 @@ pub(crate) struct ThreadCache {
     pub seen: Cell<u64>,
     /// The most bytes that the magazines hold.
     pub budget: usize,
-    /// Stand here and not behind a pointer: it would be one load more on the way to each buffer.
-    magazines: [Magazine; MAGAZINES],
 }
 
 impl ThreadCache {
@@ -84,8 +84,9 @@ impl ThreadCache {
     pub(crate) fn new(inner: &Inner, home: usize, budget: usize) -> Option<Box<ThreadCache>> {
         let sizes = inner.table.sizes();
         let (cached, share) = shares(sizes, budget);
-        let mut magazines = [const { Magazine::NONE }; MAGAZINES];
+        let mut magazines = [const { Magazine::FULL }; MAGAZINES];
         for (magazine, size) in magazines.iter_mut().zip(&sizes[..cached]) {
+            *magazine.hot.get_mut() = std::ptr::null_mut();
             // One of the share is the hot entry.
             let capacity = (share / size - 1).min(MAGAZINE_MAX);
             magazine.entries.try_reserve_exact(capacity).ok()?;
@@ -191,9 +192,7 @@ impl ThreadCache {
     /// Keeps an idle buffer and counts the put; `false` when there is no room. Only between `enter` and `leave`.
     #[inline(always)]
     pub(crate) fn push(&self, class: usize, slot: &'static Slot, len: usize) -> bool {
-        if class >= self.cached {
-            return false;
-        }
+        // A class that is not cached has a magazine that is always full.
         let magazine = &self.magazines[class % MAGAZINES];
         if !magazine.push(slot) {
             return false;
@@ -258,7 +257,7 @@ fn increase(counter: &AtomicU64, by: u64) {
 /// Says how many classes, from the smallest, are cached with `budget` bytes, and how many bytes each may hold: the
 /// same for all, and at least one buffer of the largest.
 fn shares(sizes: &[usize], budget: usize) -> (usize, usize) {
-    let small = sizes.iter().take(MAGAZINES).take_while(|size| **size <= CACHED_MAX).count();
+    let small = sizes.iter().take(MAGAZINES - 1).take_while(|size| **size <= CACHED_MAX).count();
     (1..=small)
         .rev()
         .map(|classes| (classes, budget / classes))
@@ -267,8 +266,9 @@ fn shares(sizes: &[usize], budget: usize) -> (usize, usize) {
 }
 
 impl Magazine {
-    const NONE: Magazine = Magazine {
-        hot: AtomicPtr::new(std::ptr::null_mut()),
+    /// A magazine that takes nothing: its hot entry is no buffer and nobody pops it, and the stack has no room.
+    const FULL: Magazine = Magazine {
+        hot: AtomicPtr::new(std::ptr::dangling_mut()),
         counts: Counts { gets: AtomicU64::new(0), puts: AtomicU64::new(0) },
         len: AtomicU32::new(0),
         entries: Vec::new(),
@@ -369,7 +369,7 @@ static NOBODY: Nobody = Nobody(ThreadCache {
     home: 0,
     seen: Cell::new(0),
     budget: 0,
-    magazines: [const { Magazine::NONE }; MAGAZINES],
+    magazines: [const { Magazine::FULL }; MAGAZINES],
 });
 
 thread_local! {

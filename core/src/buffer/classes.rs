@@ -14,8 +14,9 @@ const BUCKETS: usize = 4 * 64;
 
 /// The capacities of a pool, ascending, with a table that leads from a length to its class.
 ///
-/// A length falls into one of four buckets per doubling, by its highest bit and the two bits below. The bucket
-/// names the first class that can hold anything in it; at most the classes that end inside the bucket are skipped.
+/// A length falls into one of four buckets per doubling, by the highest bit and the two bits below of the length less
+/// one: so a bucket ends where a class of a usual size does. The bucket names the first class that can hold anything
+/// in it; at most the classes that end inside the bucket are skipped.
 /// Both tables are as long as their index has values, so that looking up checks no bounds.
 ///
 /// *Thread-safe*: constant after it was made.
@@ -74,10 +75,10 @@ impl ClassTable {
     }
 }
 
-/// Numbers the four buckets of each doubling; lengths below 8 share the lowest ones.
+/// Numbers the four buckets of each doubling; lengths up to 8 share the lowest ones.
 #[inline(always)]
 fn bucket(len: usize) -> usize {
-    let n = len | 4;
+    let n = len.saturating_sub(1) | 4;
     let top = (usize::BITS - 1 - n.leading_zeros()) as usize;
     // `top` is 2 to 63, so the number stays below `BUCKETS`; the mask tells the compiler.
     ((top << 2) | ((n >> (top - 2)) & 3)) & (BUCKETS - 1)
@@ -86,7 +87,7 @@ fn bucket(len: usize) -> usize {
 /// Returns the smallest length of a bucket.
 fn lowest_of(bucket: usize) -> usize {
     let (top, quarter) = (bucket >> 2, bucket & 3);
-    if top < 2 { 0 } else { (4 + quarter) << (top - 2) }
+    if top <= 2 { 0 } else { ((4 + quarter) << (top - 2)) + 1 }
 }
 
 fn four_per_doubling(min: usize, max: usize) -> Result<Vec<usize>> {

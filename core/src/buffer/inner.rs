@@ -9,6 +9,7 @@ use super::BufferPool;
 use super::cache::{self, CACHED_MAX, ThreadCache};
 use super::classes::ClassTable;
 use super::depot::{Depot, Doomed, Entry};
+use super::lease::State;
 use super::memory;
 use super::registry;
 use super::slab::Slabs;
@@ -72,8 +73,8 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 /// is how a lease outlives its pool's handles without counting anything at get and put.
 pub(crate) struct Inner {
     pub id: u64,
-    /// The place of the pool's caches in each thread's table.
-    pub front: usize,
+    /// What the pool's leases have in common.
+    pub state: State,
     pub table: ClassTable,
     pub clear: ClearPolicy,
     pub thread_cache_bytes: usize,
@@ -129,7 +130,7 @@ impl Inner {
             .collect();
         Ok(Inner {
             id,
-            front: cache::front_of(id),
+            state: State::of_pool(id),
             clear: options.clear,
             thread_cache_bytes: checked.thread_cache_bytes,
             name: match &options.name {

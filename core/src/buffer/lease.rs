@@ -49,7 +49,7 @@ impl State {
     fn of(entry: Entry) -> State {
         let inner = put::pool_of(entry.slot);
         let class = if inner.is_single(entry) { NO_CLASS } else { usize::from(entry.slot.class()) };
-        State::clean(inner.front, class)
+        State::clean(inner.state, class)
     }
 
     /// As [`State::of`], as a word and out of line.
@@ -59,13 +59,18 @@ impl State {
         State::of(Entry { data: std::ptr::null_mut(), slot }).0
     }
 
-    #[inline(always)]
-    pub(crate) fn clean(front: usize, class: usize) -> State {
-        State(((front as u64) << STATE_FRONT) | ((class as u64) << STATE_CLASS))
+    /// Returns what all leases of a pool have in common.
+    pub(crate) fn of_pool(pool_id: u64) -> State {
+        State((cache::front_of(pool_id) as u64) << STATE_FRONT)
     }
 
     #[inline(always)]
-    fn front(self) -> usize {
+    pub(crate) fn clean(pool: State, class: usize) -> State {
+        State(pool.0 | ((class as u64) << STATE_CLASS))
+    }
+
+    #[inline(always)]
+    pub(crate) fn front(self) -> usize {
         (self.0 >> STATE_FRONT) as usize
     }
 

@@ -36,8 +36,8 @@ use crate::leaks::LeakRecord;
 use crate::options::{Classes, ClearPolicy, LimitPolicy, Options};
 use crate::site::Site;
 use crate::stats::Stats;
-use get::Patience;
 use depot::Entry;
+use get::Patience;
 use inner::{Inner, add};
 use lease::State;
 use slot::Slot;
@@ -258,13 +258,13 @@ impl BufferPool {
     pub fn get_idle(&self, len: usize, site: Site) -> Option<Lease> {
         let inner: &Inner = &self.inner;
         let class = inner.table.index(len);
-        let cache = cache::at_front(inner.front);
+        let cache = cache::at_front(inner.state.front());
         if !cache.enter(inner) {
             return None;
         }
         let popped = cache.pop(class, len);
         cache.leave();
-        Some(Lease::issue(Entry::of(popped?), len, State::clean(inner.front, class), site))
+        Some(Lease::issue(Entry::of(popped?), len, State::clean(inner.state, class), site))
     }
 
     #[cold]
