@@ -103,6 +103,15 @@ impl<T> Out<T> {
         Ok(Self(checked(pointer, argument)?))
     }
 
+    /// As [`Out::new`], for the way on which nothing is wrong.
+    ///
+    /// # Safety
+    /// As for [`Out::new`].
+    #[inline(always)]
+    pub(crate) unsafe fn usable(pointer: *mut T) -> Option<Self> {
+        NonNull::new(pointer).filter(|pointer| pointer.is_aligned()).map(Self)
+    }
+
     #[inline(always)]
     pub(crate) fn set(self, value: T) {
         // SAFETY: not NULL and aligned (checked in `new`), room for a `T` (the promise made to `new`).

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use pond::raw::{self, RawLease};
+use pond::raw::{self, Begun, Idle, RawLease};
 
 use crate::boundary::{self, Out, site};
 use crate::pool::millpond_pool;
@@ -83,12 +83,38 @@ pub unsafe extern "C" fn millpond_get_at(
     file: *const c_char,
     line: u32,
 ) -> millpond_status {
+    // SAFETY: the caller's word that `file` lives as long as the process.
+    let site = unsafe { site(file, line) };
+    // SAFETY: the caller owns what `out_lease` points to.
+    if let Some(out) = unsafe { Out::usable(out_lease) }
+        && let Some(lease) = raw::get_idle(pool, len, site)
+    {
+        out.set(lease.into());
+        return millpond_status::MILLPOND_OK;
+    }
+    // SAFETY: as above.
+    unsafe { get_with_care(pool, len, out_lease, file, line) }
+}
+
+/// The part of a get that calls: out of the way of the part that does not. As a C function, which lets no panic out, so
+/// that the call is a jump.
+///
+/// # Safety
+/// As for millpond_get_at.
+#[inline(never)]
+unsafe extern "C" fn get_with_care(
+    pool: millpond_pool,
+    len: usize,
+    out_lease: *mut millpond_lease,
+    file: *const c_char,
+    line: u32,
+) -> millpond_status {
+    // SAFETY: the caller's promise.
+    let site = unsafe { site(file, line) };
     boundary::status(|| {
-        // SAFETY: the caller owns what `out_lease` points to.
+        // SAFETY: the caller's promise.
         let out = unsafe { Out::new(out_lease, "out_lease") }?;
-        // SAFETY: the caller's word that `file` lives as long as the process.
-        let site = unsafe { site(file, line) };
-        out.set(raw::get(pool, len, site)?.into());
+        out.set(raw::get_with_care(pool, len, site)?.into());
         Ok(())
     })
 }
@@ -232,11 +258,52 @@ pub unsafe extern "C" fn millpond_put_at(
     file: *const c_char,
     line: u32,
 ) -> millpond_status {
-    boundary::status(|| {
-        // SAFETY: the caller's word that `file` lives as long as the process.
-        let site = unsafe { site(file, line) };
-        raw::put(pool, lease_id, None, site)
-    })
+    // SAFETY: the caller's word that `file` lives as long as the process.
+    unsafe { put(pool, lease_id, None, file, line) }
+}
+
+/// Puts without a call where the lease goes straight into the thread's cache.
+///
+/// # Safety
+/// `file` is NULL or a NUL-terminated string that lives as long as the process.
+#[inline(always)]
+unsafe fn put(
+    pool: millpond_pool,
+    lease_id: u64,
+    used: Option<usize>,
+    file: *const c_char,
+    line: u32,
+) -> millpond_status {
+    match raw::put_idle(pool, lease_id, used) {
+        Idle::Done => millpond_status::MILLPOND_OK,
+        Idle::Begun(begun) => put_rest(begun, lease_id),
+        // SAFETY: the caller's promise.
+        Idle::Untouched => unsafe { put_with_care(pool, lease_id, used.unwrap_or(0), file, line, used.is_none()) },
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn put_rest(begun: Begun, lease_id: u64) -> millpond_status {
+    boundary::status(|| raw::put_rest(begun, lease_id))
+}
+
+/// The part of a put that calls; as a C function for the reason of `get_with_care`.
+///
+/// # Safety
+/// As for `put`.
+#[inline(never)]
+unsafe extern "C" fn put_with_care(
+    pool: millpond_pool,
+    lease_id: u64,
+    used: usize,
+    file: *const c_char,
+    line: u32,
+    whole: bool,
+) -> millpond_status {
+    // SAFETY: the caller's promise.
+    let site = unsafe { site(file, line) };
+    boundary::status(|| raw::put_with_care(pool, lease_id, if whole { None } else { Some(used) }, site))
 }
 
 /// Gives a lease back of which only the first `used` bytes were written: only those are cleared, which is the faster the
@@ -275,11 +342,8 @@ pub unsafe extern "C" fn millpond_put_used_at(
     file: *const c_char,
     line: u32,
 ) -> millpond_status {
-    boundary::status(|| {
-        // SAFETY: the caller's word that `file` lives as long as the process.
-        let site = unsafe { site(file, line) };
-        raw::put(pool, lease_id, Some(used), site)
-    })
+    // SAFETY: the caller's word that `file` lives as long as the process.
+    unsafe { put(pool, lease_id, Some(used), file, line) }
 }
 
 /// Finds the memory of a live lease by its handle: the way to check a handle before its memory is touched.

@@ -129,18 +129,21 @@ impl ThreadCache {
         false
     }
 
-    /// As [`ThreadCache::enter`], for whatever pool the cache is of.
+    /// As [`ThreadCache::enter`], by the pool's id. Returns the pool.
     #[inline(always)]
-    pub(crate) fn enter_any(&self) -> Option<&Inner> {
+    pub(crate) fn enter_by_id(&self, pool_id: u64) -> Option<&Inner> {
         sync::light_store(&self.busy, 1);
         // Pairs as in `enter`.
         let pool = self.open.load(Ordering::SeqCst);
-        if pool.is_null() {
-            self.leave();
+        // SAFETY: null, or the pool of an open cache. That one is listed, and a pool ends its caches before it goes; it
+        // cannot while the owner is busy.
+        match unsafe { pool.as_ref() } {
+            Some(pool) if pool.id == pool_id => Some(pool),
+            _ => {
+                self.leave();
+                None
+            }
         }
-        // SAFETY: an open cache is listed, and a pool ends its caches before it goes; it can not while the owner is
-        // busy.
-        unsafe { pool.as_ref() }
     }
 
     #[inline(always)]

@@ -9,8 +9,9 @@ const CLASS_MIN: usize = 64;
 const CLASS_COUNT_MAX: usize = 128;
 const DEFAULT: [usize; 9] = [512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
 
-/// Four buckets per doubling over all 64-bit lengths.
-const BUCKETS: usize = 4 * 64;
+/// Four buckets per doubling over all 64-bit lengths, and some that no length falls into: a power of two, so that an
+/// index needs no check.
+const BUCKETS: usize = 256;
 
 /// The capacities of a pool, ascending, with a table that leads from a length to its class.
 ///
@@ -79,15 +80,19 @@ impl ClassTable {
 #[inline(always)]
 fn bucket(len: usize) -> usize {
     let n = len.saturating_sub(1) | 4;
-    let top = (usize::BITS - 1 - n.leading_zeros()) as usize;
-    // `top` is 2 to 63, so the number stays below `BUCKETS`; the mask tells the compiler.
-    ((top << 2) | ((n >> (top - 2)) & 3)) & (BUCKETS - 1)
+    let shift = (n.ilog2() - 2) as usize;
+    // The highest bit is among the three that stay: 4 to 7, and 251 at most in all.
+    ((shift << 2) + (n >> shift)) % BUCKETS
 }
 
 /// Returns the smallest length of a bucket.
 fn lowest_of(bucket: usize) -> usize {
-    let (top, quarter) = (bucket >> 2, bucket & 3);
-    if top <= 2 { 0 } else { ((4 + quarter) << (top - 2)) + 1 }
+    let (shift, quarter) = ((bucket >> 2).saturating_sub(1), bucket & 3);
+    match shift {
+        0 => 0,
+        1..62 => ((4 + quarter) << shift) + 1,
+        _ => usize::MAX,
+    }
 }
 
 fn four_per_doubling(min: usize, max: usize) -> Result<Vec<usize>> {

@@ -155,8 +155,12 @@ impl Lease {
         }
     }
 
-    /// Makes a lease of a buffer whose handle just ended; the canary behind its length stands.
-    pub(crate) fn from_handle(entry: Entry, len: usize) -> Lease {
+    /// Makes a lease of a buffer whose handle just ended; the canary of the handle stands behind its length.
+    pub(crate) fn from_handle(entry: Entry, len: usize, handle: u64) -> Lease {
+        // A damaged one stays, for the put to find.
+        if put::disarm_canary(entry, len, handle) {
+            put::arm_canary(entry, len, entry.slot.handle.load(Ordering::Relaxed));
+        }
         let mut state = State::of(entry);
         state.set_dirty(len);
         state.set_armed(true);
@@ -224,7 +228,7 @@ impl Lease {
     #[inline]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         if !self.state.is_armed() {
-            put::arm_canary(self.entry(), self.len);
+            put::arm_canary(self.entry(), self.len, self.canary());
         }
         self.state.set_armed(true);
         self.state.set_dirty(self.len);
@@ -299,7 +303,12 @@ impl Lease {
     pub(crate) fn disarm(&mut self) -> bool {
         let armed = self.state.is_armed();
         self.state.set_armed(false);
-        !armed || put::disarm_canary(self.entry(), self.len)
+        !armed || put::disarm_canary(self.entry(), self.len, self.canary())
+    }
+
+    /// Returns the handle that the canary is made from: nobody changes it while the lease lives.
+    fn canary(&self) -> u64 {
+        self.slot.handle.load(Ordering::Relaxed)
     }
 
     /// Returns how many bytes from the start may have been written.
@@ -367,7 +376,7 @@ impl Lease {
         if this.disarm() {
             return Ok(Detached::take(inner, entry, len, prepared));
         }
-        let (error, class) = inner.overrun_error(entry, len);
+        let (error, class) = inner.overrun_error(entry, len, this.canary());
         inner.count_put(class, len);
         add(&inner.classes[class].counts.discarded, 1);
         Err((PutError { error, lease: None }, Some(Held::dead(entry))))
@@ -390,7 +399,7 @@ impl Lease {
             inner.scrub(this.entry(), this.dirty());
             inner.take_leaked(this.entry(), this.len);
         } else {
-            drop(inner.overrun(this.entry(), this.len));
+            drop(inner.overrun(this.entry(), this.len, this.canary()));
         }
     }
 
@@ -414,7 +423,7 @@ impl Lease {
         }
         if self.state.is_armed() {
             // The canary stands at the old length, and would be found damaged at the new one.
-            if !put::disarm_canary(self.entry(), self.len) {
+            if !put::disarm_canary(self.entry(), self.len, self.canary()) {
                 return;
             }
             self.state.set_armed(false);
@@ -450,8 +459,9 @@ fn release_dirty(data: NonNull<u8>, slot: &'static Slot, len: usize, state: Stat
 #[inline(never)]
 fn give_back_dirty(entry: Entry, len: usize, state: State) -> Result<()> {
     let inner = put::pool_of(entry.slot);
-    if state.is_armed() && !put::disarm_canary(entry, len) {
-        return Err(inner.overrun(entry, len));
+    let canary = entry.slot.handle.load(Ordering::Relaxed);
+    if state.is_armed() && !put::disarm_canary(entry, len, canary) {
+        return Err(inner.overrun(entry, len, canary));
     }
     inner.scrub(entry, state.dirty(len));
     put::finish(entry, len, state.front(), state.class());

@@ -18,20 +18,20 @@ const BATCH_MAX: usize = 32;
 
 /// Writes the canary behind the length: always inside the capacity and its tail of 64 bytes.
 #[inline(always)]
-pub(crate) fn arm_canary(entry: Entry, len: usize) {
+pub(crate) fn arm_canary(entry: Entry, len: usize, handle: u64) {
     // SAFETY: `len` is at most the capacity, and `memory::TAIL` bytes follow it; the caller holds the buffer.
     let behind = unsafe { entry.data.add(len) };
     // SAFETY: as above, eight bytes fit.
-    unsafe { behind.cast::<u64>().write_unaligned(slot::canary(entry.slot).to_le()) };
+    unsafe { behind.cast::<u64>().write_unaligned(slot::canary(handle).to_le()) };
 }
 
-/// Takes the canary away; `false` when it was damaged.
+/// Takes the canary of the lease with this handle away; `false` when it was damaged.
 #[inline(always)]
-pub(crate) fn disarm_canary(entry: Entry, len: usize) -> bool {
+pub(crate) fn disarm_canary(entry: Entry, len: usize, handle: u64) -> bool {
     // SAFETY: as in `arm_canary`.
     let behind = unsafe { entry.data.add(len) }.cast::<u64>();
     // SAFETY: as in `arm_canary`.
-    let intact = unsafe { behind.read_unaligned() } == slot::canary(entry.slot).to_le();
+    let intact = unsafe { behind.read_unaligned() } == slot::canary(handle).to_le();
     if intact {
         // The bytes may be inside the next tenant's length.
         // SAFETY: as in `arm_canary`.
@@ -136,9 +136,9 @@ impl Inner {
     /// Destroys a buffer whose canary was damaged, and says so. The lease is counted as put and discarded.
     #[cold]
     #[inline(never)]
-    pub(crate) fn overrun(&self, entry: Entry, len: usize) -> Error {
+    pub(crate) fn overrun(&self, entry: Entry, len: usize, handle: u64) -> Error {
         let pool = self.keep_alive();
-        let (error, class) = self.overrun_error(entry, len);
+        let (error, class) = self.overrun_error(entry, len, handle);
         self.count_put(class, len);
         add(&self.classes[class].counts.discarded, 1);
         self.destroy(entry);
@@ -148,10 +148,10 @@ impl Inner {
 
     /// Counts and describes a damaged canary, and clears the buffer. Returns the buffer's class too.
     #[cold]
-    pub(crate) fn overrun_error(&self, entry: Entry, len: usize) -> (Error, usize) {
+    pub(crate) fn overrun_error(&self, entry: Entry, len: usize, handle: u64) -> (Error, usize) {
         let slot = entry.slot;
         let capacity = slot.capacity.load(Ordering::Relaxed);
-        let expected = slot::canary(slot).to_le_bytes();
+        let expected = slot::canary(handle).to_le_bytes();
         // SAFETY: `len` is at most the capacity; eight bytes of tail follow.
         let behind = unsafe { entry.data.add(len) };
         // SAFETY: as above; the caller holds the buffer.

@@ -91,15 +91,28 @@ pub fn release(pool_id: u64) -> Result<()> {
 /// As [`BufferPool::get`], and `INVALID_HANDLE` for the pool.
 #[inline]
 pub fn get(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
-    if let Some(cache) = cache::find(pool_id)
-        && let Some(inner) = cache.enter_any()
-    {
-        let popped = cache.pop(inner.table.index(len), len);
-        cache.leave();
-        if let Some(slot) = popped {
-            return Ok(issue(Entry::of(slot), len, site));
-        }
+    match get_idle(pool_id, len, site) {
+        Some(lease) => Ok(lease),
+        None => get_with_care(pool_id, len, site),
     }
+}
+
+/// Takes a lease of an idle buffer from the calling thread's cache: the fast half of [`get`]. `None` says nothing but
+/// that `get` must be asked; nothing was counted.
+#[inline(always)]
+pub fn get_idle(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
+    let cache = cache::at_front(cache::front_of(pool_id));
+    let inner = cache.enter_by_id(pool_id)?;
+    let popped = cache.pop(inner.table.index(len), len);
+    cache.leave();
+    Some(issue(Entry::of(popped?), len, site))
+}
+
+/// As [`get`], for whatever [`get_idle`] left alone.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_with_care(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
     get_slow(pool_id, len, Patience::Policy, site)
 }
 
@@ -113,14 +126,10 @@ fn get_slow(pool_id: u64, len: usize, patience: Patience, site: Site) -> Result<
 
 #[inline(always)]
 fn issue(entry: Entry, len: usize, site: Site) -> RawLease {
+    let id = entry.slot.handle.load(Ordering::Relaxed);
     record(entry, len, site);
-    arm_canary(entry, len);
-    RawLease {
-        id: entry.slot.handle.load(Ordering::Relaxed),
-        data: entry.data,
-        len,
-        capacity: entry.slot.capacity.load(Ordering::Relaxed),
-    }
+    arm_canary(entry, len, id);
+    RawLease { id, data: entry.data, len, capacity: entry.slot.capacity.load(Ordering::Relaxed) }
 }
 
 /// Takes a lease without waiting; see [`BufferPool::try_get`].
@@ -146,10 +155,110 @@ pub fn get_timeout(pool_id: u64, len: usize, timeout: Duration, site: Site) -> R
 /// nothing changes. `OVERRUN`: the lease is over, its buffer discarded.
 #[inline]
 pub fn put(pool_id: u64, lease_id: u64, used: Option<usize>, site: Site) -> Result<()> {
+    match put_idle(pool_id, lease_id, used) {
+        Idle::Done => Ok(()),
+        Idle::Begun(begun) => put_rest(begun, lease_id),
+        Idle::Untouched => put_with_care(pool_id, lease_id, used, site),
+    }
+}
+
+/// What [`put_idle`] did.
+pub enum Idle {
+    /// All of the put.
+    Done,
+    /// Nothing: [`put_with_care`] must be asked.
+    Untouched,
+    /// It ended the handle: [`put_rest`] must be called.
+    Begun(Begun),
+}
+
+/// A put on its way.
+#[repr(C)]
+pub struct Begun {
+    len: usize,
+    found: Found,
+}
+
+#[repr(C)]
+enum Found {
+    Pin,
+    Damage,
+    NoRoom,
+}
+
+/// Gives a lease back that needs no clearing, into the calling thread's cache: the fast part of [`put`], for bindings.
+/// It calls nothing.
+#[inline(always)]
+pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
+    let Some(slot) = slot::find(lease_id) else {
+        return Idle::Untouched;
+    };
+    // Pairs with the release of whoever stored the handle: the slot's fields are this lease's.
+    if slot.handle.load(Ordering::Acquire) != lease_id {
+        return Idle::Untouched;
+    }
+    let cache = cache::at_front(cache::front_of(pool_id));
+    let Some(inner) = cache.enter_by_id(pool_id) else {
+        return Idle::Untouched;
+    };
+    let len = slot.len.load(Ordering::Relaxed);
+    let clean = used == Some(0) || inner.clear != ClearPolicy::OnPut && used.is_none_or(|used| used <= len);
+    // The first look at the pins pairs with the increment in `pin`, as the second below.
+    if !clean
+        || !std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner)
+        || slot.pins.load(Ordering::SeqCst) != 0
+        || !slot.end_handle(lease_id)
+    {
+        cache.leave();
+        return Idle::Untouched;
+    }
+    // From here on the buffer is this thread's.
+    let found = if slot.pins.load(Ordering::SeqCst) != 0 {
+        Found::Pin
+    } else if !disarm_canary(Entry::of(slot), len, lease_id) {
+        Found::Damage
+    // A worn out slot never goes through a cache, which would hand it out once more.
+    } else if slot.is_worn_out() || !cache.push(usize::from(slot.class()), slot, len) {
+        Found::NoRoom
+    } else {
+        slot.taken.store(0, Ordering::Relaxed);
+        cache.leave();
+        return Idle::Done;
+    };
+    cache.leave();
+    Idle::Begun(Begun { len, found })
+}
+
+/// Ends what [`put_idle`] began with this handle.
+///
+/// # Errors
+/// `BUSY`: the lease stays live. `OVERRUN`.
+#[cold]
+pub fn put_rest(begun: Begun, lease_id: u64) -> Result<()> {
+    let Begun { len, found } = begun;
+    let slot = slot::find(lease_id).ok_or_else(|| not_a_lease(lease_id))?;
+    let entry = Entry::of(slot);
+    match found {
+        Found::Pin => Err(take_back_put(slot, lease_id, len)),
+        Found::Damage => Err(put::pool_of(slot).overrun(entry, len, lease_id)),
+        Found::NoRoom => {
+            slot.taken.store(0, Ordering::Relaxed);
+            put::pool_of(slot).put_slow(entry, len);
+            Ok(())
+        }
+    }
+}
+
+/// As [`put`], for whatever [`put_idle`] left alone.
+///
+/// # Errors
+/// As [`put`].
+#[inline(never)]
+pub fn put_with_care(pool_id: u64, lease_id: u64, used: Option<usize>, site: Site) -> Result<()> {
     let Some(slot) = slot::find(lease_id) else {
         return Err(not_a_lease(lease_id));
     };
-    // Pairs with the release of whoever stored the handle: the slot's fields are this lease's.
+    // Pairs as in `put_idle`.
     if slot.handle.load(Ordering::Acquire) != lease_id {
         return Err(refuse_put(pool_id, slot, lease_id, site));
     }
@@ -180,7 +289,6 @@ fn put_elsewhere(
     }
 }
 
-#[inline(always)]
 fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>) -> Result<()> {
     let len = slot.len.load(Ordering::Relaxed);
     let dirty = match used {
@@ -202,8 +310,8 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>) -> Resul
     // From here on the buffer is this thread's.
     let entry = Entry::of(slot);
     let inner = put::pool_of(slot);
-    if !disarm_canary(entry, len) {
-        return Err(inner.overrun(entry, len));
+    if !disarm_canary(entry, len, lease_id) {
+        return Err(inner.overrun(entry, len, lease_id));
     }
     if inner.clear == ClearPolicy::OnPut && dirty > 0 {
         inner.wipe(entry, dirty);
@@ -441,8 +549,8 @@ fn redeem(pool_id: u64, lease_id: u64) -> Result<(Arc<Inner>, Entry, usize)> {
 pub fn detach(pool_id: u64, lease_id: u64) -> Result<Detached> {
     let (inner, entry, len) = redeem(pool_id, lease_id)?;
     let prepared = Detached::prepare(&inner, entry, len).inspect_err(|_| entry.slot.restore_handle(lease_id))?;
-    if !disarm_canary(entry, len) {
-        return Err(inner.overrun(entry, len));
+    if !disarm_canary(entry, len, lease_id) {
+        return Err(inner.overrun(entry, len, lease_id));
     }
     let (detached, copied) = Detached::take(&inner, entry, len, prepared);
     Detached::take_back(&inner, copied, len);
@@ -468,7 +576,7 @@ pub fn lose(pool_id: u64, lease_id: u64) -> Result<()> {
 /// own put.
 pub fn into_lease(pool_id: u64, lease_id: u64) -> Result<Lease> {
     let (_inner, entry, len) = redeem(pool_id, lease_id)?;
-    Ok(Lease::from_handle(entry, len))
+    Ok(Lease::from_handle(entry, len, lease_id))
 }
 
 /// Gives back a lease that nobody put; see [`Lease::leak_reclaimed`](crate::Lease::leak_reclaimed).
