@@ -56,7 +56,7 @@ pub(crate) fn list(inner: &Arc<Inner>) -> Vec<LeakRecord> {
             id: slot.handle.load(Ordering::Relaxed),
             pool: inner.name.clone(),
             len: slot.len.load(Ordering::Relaxed),
-            capacity: slot.capacity.load(Ordering::Relaxed),
+            capacity: slot.capacity(),
             age: clock::since(taken),
             site: Site::from_bits(slot.site.load(Ordering::Relaxed)),
         });

@@ -43,7 +43,7 @@ fn every_wrong_put_has_its_own_error() {
         fails(result, ErrorKind::UseAfterPut);
     }
     fails(raw::detach(a_id, lease.id), ErrorKind::UseAfterPut);
-    for forged in [0, 1, u64::MAX, lease.id ^ 1, lease.id ^ (1 << 39), lease.id + (1 << 63), 0xDEAD_BEEF] {
+    for forged in [0, 1, u64::MAX, lease.id ^ 1, lease.id ^ (1 << 39), lease.id ^ (1 << 63), 0xDEAD_BEEF] {
         fails(raw::put(a_id, forged, None, Site::NONE), ErrorKind::InvalidHandle);
         fails(raw::lookup(forged), ErrorKind::InvalidHandle);
     }

@@ -30,10 +30,12 @@ pub(crate) const CACHED_MAX: usize = 256 << 10;
 /// they are atomics so that statistics may be read at any time.
 #[repr(C, align(64))]
 pub(crate) struct Magazine {
-    entries: Vec<AtomicPtr<Slot>>,
-    len: AtomicU32,
     counts: Counts,
+    len: AtomicU32,
+    /// How many entries move at a time.
+    batch: usize,
     hot: AtomicPtr<Slot>,
+    entries: Vec<AtomicPtr<Slot>>,
 }
 
 /// What one thread counts for one class: written by the owner only, with plain loads and stores.
@@ -51,21 +53,6 @@ pub(crate) struct Counts {
 /// of reach.
 #[repr(C, align(128))]
 pub(crate) struct ThreadCache {
-    /// Stand here and not behind a pointer: it would be one load more on the way to each buffer.
-    magazines: [Magazine; MAGAZINES],
-    /// The pool's address while no gate is raised, otherwise null: one load tells the owner both whether the cache is
-    /// the right pool's and whether it may use it.
-    open: AtomicPtr<Inner>,
-    busy: AtomicU32,
-    gate: AtomicU32,
-    /// Bytes asked for in gets, modulo 2^64. Apart from those of puts: a pair would otherwise wait for itself.
-    requested: AtomicU64,
-    /// Bytes given back in puts, modulo 2^64.
-    returned: AtomicU64,
-    /// How many classes are cached, from the smallest.
-    cached: usize,
-    /// The classes that the fast path of a get serves: those that are cached, or none.
-    served: usize,
     pub pool_id: u64,
     /// What the thread counts for the other classes, the last for oversized leases. Indexed by class too.
     counts: Vec<Counts>,
@@ -77,7 +64,32 @@ pub(crate) struct ThreadCache {
     pub seen: Cell<u64>,
     /// The most bytes that the magazines hold.
     pub budget: usize,
+    /// Bytes asked for in gets, modulo 2^64. Apart from those of puts: a pair would otherwise wait for itself.
+    requested: AtomicU64,
+    /// Bytes given back in puts, modulo 2^64.
+    returned: AtomicU64,
+    /// The pool's address while no gate is raised, otherwise null: one load tells the owner both whether the cache is
+    /// the right pool's and whether it may use it.
+    open: AtomicPtr<Inner>,
+    /// The classes that the fast path of a get serves: those that are cached, or none.
+    served: u32,
+    /// How many classes are cached, from the smallest.
+    cached: u32,
+    busy: AtomicU32,
+    gate: AtomicU32,
+    /// Stand here and not behind a pointer: it would be one load more on the way to each buffer.
+    magazines: [Magazine; MAGAZINES],
 }
+
+// What a pair stores into must not look like what it loads: processors compare the lower 12 bits of addresses first, and
+// a load that seems to meet a store waits for it. So these words, a magazine's and a slot's have offsets in their lines
+// that differ wherever one is stored and the other loaded, and only the magazine that is never used is a page apart from
+// them.
+const _: () = assert!(std::mem::offset_of!(ThreadCache, requested) == 64);
+const _: () = assert!(std::mem::offset_of!(ThreadCache, open) == 64 + 0x10);
+const _: () = assert!(std::mem::offset_of!(ThreadCache, busy) == 64 + 0x20);
+const _: () = assert!(std::mem::offset_of!(ThreadCache, magazines) == 128);
+const _: () = assert!(std::mem::offset_of!(Magazine, hot) == 0x20);
 
 impl ThreadCache {
     /// Makes an empty cache that holds at most `budget` bytes. `None` without memory.
@@ -91,6 +103,7 @@ impl ThreadCache {
             let capacity = (share / size - 1).min(MAGAZINE_MAX);
             magazine.entries.try_reserve_exact(capacity).ok()?;
             magazine.entries.resize_with(capacity, AtomicPtr::default);
+            magazine.batch = capacity.div_ceil(2);
         }
         let mut counts = Vec::new();
         counts.try_reserve_exact(sizes.len() + 1).ok()?;
@@ -102,9 +115,9 @@ impl ThreadCache {
             gate: AtomicU32::new(0),
             requested: AtomicU64::new(0),
             returned: AtomicU64::new(0),
-            cached,
+            cached: cached as u32,
             // What has to be cleared at get takes the long way.
-            served: if inner.clear == ClearPolicy::OnGet { 0 } else { cached },
+            served: if inner.clear == ClearPolicy::OnGet { 0 } else { cached as u32 },
             pool_id: inner.id,
             counts,
             inner,
@@ -176,13 +189,13 @@ impl ThreadCache {
 
     #[inline(always)]
     pub(crate) fn is_cached(&self, class: usize) -> bool {
-        class < self.cached
+        class < self.cached as usize
     }
 
     /// Takes an idle buffer and counts the get. Only between `enter` and `leave`.
     #[inline(always)]
     pub(crate) fn pop(&self, class: usize, len: usize) -> Option<&'static Slot> {
-        if class >= self.served {
+        if class >= self.served as usize {
             return None;
         }
         let magazine = &self.magazines[class % MAGAZINES];
@@ -232,7 +245,7 @@ impl ThreadCache {
 
     /// Returns the magazines, one for each cached class from the smallest.
     pub(crate) fn magazines(&self) -> &[Magazine] {
-        &self.magazines[..self.cached]
+        &self.magazines[..self.cached as usize]
     }
 
     fn sum(&self, class: usize, which: impl Fn(&Counts) -> &AtomicU64) -> u64 {
@@ -274,6 +287,7 @@ impl Magazine {
         hot: AtomicPtr::new(std::ptr::dangling_mut()),
         counts: Counts { gets: AtomicU64::new(0), puts: AtomicU64::new(0) },
         len: AtomicU32::new(0),
+        batch: 0,
         entries: Vec::new(),
     };
 
@@ -328,7 +342,7 @@ impl Magazine {
 
     /// Says how many entries move at a time.
     pub(crate) fn batch(&self) -> usize {
-        self.entries.len().div_ceil(2)
+        self.batch
     }
 
     /// Returns how many buffers stand here: exact while the owner rests.
@@ -339,16 +353,23 @@ impl Magazine {
 
 /// Caches that are found with one load: those of pools whose numbers differ in the lowest bits.
 const FRONT: usize = 1 << FRONT_BITS;
-pub(crate) const FRONT_BITS: u32 = 4;
+pub(crate) const FRONT_BITS: u32 = 3;
 
 /// The calling thread's caches. Without a destructor, so that it can be read at any time of the thread's life;
 /// [`Exit`] beside it has one.
 struct Table {
     /// The cache used last of those that share a place: see [`front_of`].
-    front: [Cell<*const ThreadCache>; FRONT],
+    front: [Place; FRONT],
     /// All caches, one for each pool number at most.
     all: UnsafeCell<ManuallyDrop<Vec<*const ThreadCache>>>,
     ended: Cell<bool>,
+}
+
+/// A line with one address, where no line that a pair stores into has one: see [`ThreadCache`].
+#[repr(C, align(64))]
+struct Place {
+    _before: [u64; 2],
+    cache: Cell<*const ThreadCache>,
 }
 
 /// Stands where a thread has no cache: it is open for no pool, so that nobody checks for null.
@@ -378,7 +399,7 @@ static NOBODY: Nobody = Nobody(ThreadCache {
 thread_local! {
     static TABLE: Table = const {
         Table {
-            front: [const { Cell::new(&raw const NOBODY.0) }; FRONT],
+            front: [const { Place { _before: [0; 2], cache: Cell::new(&raw const NOBODY.0) } }; FRONT],
             all: UnsafeCell::new(ManuallyDrop::new(Vec::new())),
             ended: Cell::new(false),
         }
@@ -393,7 +414,7 @@ impl Drop for Exit {
     fn drop(&mut self) {
         let all = TABLE.with(|table| {
             table.ended.set(true);
-            table.front.iter().for_each(|cell| cell.set(nobody()));
+            table.front.iter().for_each(|place| place.cache.set(nobody()));
             // SAFETY: the thread's own, and nothing else refers to it: no function here keeps a reference.
             std::mem::take(unsafe { &mut **table.all.get() })
         });
@@ -432,7 +453,7 @@ pub(crate) fn find(pool_id: u64) -> Option<&'static ThreadCache> {
 /// Returns the calling thread's cache at a place; it may be another pool's, or nobody's.
 #[inline(always)]
 pub(crate) fn at_front(front: usize) -> &'static ThreadCache {
-    let cache = TABLE.with(|table| table.front[front % FRONT].get());
+    let cache = TABLE.with(|table| table.front[front % FRONT].cache.get());
     // SAFETY: nobody's, or a cache that this thread's table owns. The reference is used before the thread calls
     // anything that could replace it, `remember` or its own end; callers do not keep it.
     unsafe { &*cache }
@@ -447,7 +468,7 @@ fn bring_to_front(pool_id: u64) -> Option<&'static ThreadCache> {
         // SAFETY: the table owns its caches.
         let mut caches = all.iter().map(|cache| unsafe { &**cache });
         let found = caches.find(|cache| cache.pool_id == pool_id)?;
-        table.front[front_of(pool_id)].set(found);
+        table.front[front_of(pool_id)].cache.set(found);
         Some(found)
     })
 }
@@ -468,7 +489,7 @@ pub(crate) fn make_room() -> bool {
 pub(crate) fn remember(cache: Box<ThreadCache>) {
     let (id, cache) = (cache.pool_id, Box::into_raw(cache).cast_const());
     let before = TABLE.with(|table| {
-        table.front[front_of(id)].set(cache);
+        table.front[front_of(id)].cache.set(cache);
         // SAFETY: the thread's own, and nothing else refers to it.
         let all = unsafe { &mut **table.all.get() };
         // SAFETY: the table owns its caches.

@@ -44,7 +44,7 @@ impl Detached {
         len: usize,
         prepared: Option<Detached>,
     ) -> (Detached, Option<Entry>) {
-        let capacity = entry.slot.capacity.load(Ordering::Relaxed);
+        let capacity = entry.slot.capacity();
         let class = inner.class_of_capacity(capacity);
         // The buffer's reference to its pool may end below.
         let pool = inner.keep_alive();
@@ -66,7 +66,7 @@ impl Detached {
     /// Gives back the buffer that [`Detached::take`] copied from.
     pub(crate) fn take_back(inner: &Inner, copied: Option<Entry>, dirty: usize) {
         if let Some(entry) = copied {
-            let class = inner.class_of_capacity(entry.slot.capacity.load(Ordering::Relaxed));
+            let class = inner.class_of_capacity(entry.slot.capacity());
             entry.slot.taken.store(0, Ordering::Relaxed);
             inner.scrub(entry, dirty);
             inner.take_back(class, entry);

@@ -35,7 +35,7 @@ impl Held {
     /// Holds a buffer whose lease ended and was counted. Its first `dirty` bytes are cleared in the end.
     pub(crate) fn new(entry: Entry, dirty: usize) -> Held {
         let inner = put::pool_of(entry.slot);
-        let class = inner.class_of_capacity(entry.slot.capacity.load(Ordering::Relaxed));
+        let class = inner.class_of_capacity(entry.slot.capacity());
         entry.slot.taken.store(0, Ordering::Relaxed);
         add(&inner.classes[class].counts.held, 1);
         Held { entry, dirty }
@@ -61,7 +61,7 @@ impl Drop for Held {
             inner.free_memory(self.entry);
             return;
         }
-        let class = inner.class_of_capacity(self.entry.slot.capacity.load(Ordering::Relaxed));
+        let class = inner.class_of_capacity(self.entry.slot.capacity());
         inner.scrub(self.entry, self.dirty);
         add(&inner.classes[class].counts.held, 1_u64.wrapping_neg());
         inner.take_back(class, self.entry);

@@ -390,7 +390,7 @@ impl Inner {
 
     /// Counts a buffer as destroyed.
     pub(crate) fn close_books(&self, entry: Entry) {
-        let capacity = entry.slot.capacity.load(Ordering::Relaxed);
+        let capacity = entry.slot.capacity();
         let class = self.class_of_capacity(capacity);
         entry.slot.taken.store(0, Ordering::Relaxed);
         self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
@@ -403,7 +403,7 @@ impl Inner {
     /// Gives the memory, the slot and the reference of a buffer back whose books are closed. The caller holds a
     /// reference to the pool of its own.
     pub(crate) fn free_memory(&self, entry: Entry) {
-        let capacity = entry.slot.capacity.load(Ordering::Relaxed);
+        let capacity = entry.slot.capacity();
         let class = self.class_of_capacity(capacity);
         let mapped = entry.slot.flags() & MAPPED != 0;
         slot::free(entry.slot);
@@ -439,7 +439,7 @@ impl Inner {
     pub(crate) fn destroy_all(&self, doomed: &mut Doomed) -> usize {
         let mut bytes = 0;
         while let Some(entry) = doomed.pop() {
-            bytes += entry.slot.capacity.load(Ordering::Relaxed);
+            bytes += entry.slot.capacity();
             self.destroy(entry);
         }
         bytes
@@ -527,7 +527,7 @@ impl Inner {
         }
         // SAFETY: as above; buffers with this flag start at a page of a mapping of their own.
         unsafe { memory::clear_resident(entry.data, len) };
-        if len * 2 >= entry.slot.capacity.load(Ordering::Relaxed) {
+        if len * 2 >= entry.slot.capacity() {
             // Tenants use most of it: looking again would cost more than it saves.
             entry.slot.set_flags(flags & !UNTOUCHED);
         }

@@ -24,7 +24,7 @@ use crate::site::Site;
 /// What a lease knows of itself beside its memory, in one word:
 ///
 /// ```text
-/// 63    60       54   48       40 39                     0
+/// 63   61        54   48       40 39                     0
 /// +-------+-----+-------+-----+---+-----------------------+
 /// | front |     | class |     | A | dirty bytes           |
 /// +-------+-----+-------+-----+---+-----------------------+
@@ -212,7 +212,7 @@ impl Lease {
     /// Returns how many bytes the buffer holds: its size class, or the length rounded up for an oversized lease.
     #[inline]
     pub fn capacity(&self) -> usize {
-        self.slot.capacity.load(Ordering::Relaxed)
+        self.slot.capacity()
     }
 
     /// Returns the address of the first byte, for reading.

@@ -20,6 +20,14 @@ pub(crate) fn page_size() -> usize {
     })
 }
 
+/// Returns how many bytes of addresses the process may have (RLIMIT_AS).
+pub(crate) fn address_space_limit() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: writes one rlimit.
+    unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
 /// Returns how many bytes a mapping for `capacity` bytes and its tail takes, or `None` above `isize::MAX`.
 pub(crate) fn mapping_len(capacity: usize) -> Option<usize> {
     capacity.checked_add(TAIL)?.checked_next_multiple_of(page_size()).filter(|len| isize::try_from(*len).is_ok())
@@ -43,18 +51,36 @@ pub(crate) fn map(len: usize, align: usize) -> Option<NonNull<u8>> {
     Some(base)
 }
 
+/// Reserves address space, a multiple of the page size, that nobody may touch before [`commit`].
+pub(crate) fn reserve(len: usize) -> Option<NonNull<u8>> {
+    #[cfg(test)]
+    if fault::fails() {
+        return None;
+    }
+    map_with(len, libc::PROT_NONE)
+}
+
+/// Makes a part of what [`reserve`] returned usable: zeroes. `false`, and nothing done, without memory.
+///
+/// # Safety
+/// The range is whole pages inside one reservation.
+pub(crate) unsafe fn commit(start: NonNull<u8>, len: usize) -> bool {
+    #[cfg(test)]
+    if fault::fails() {
+        return false;
+    }
+    // SAFETY: the caller's promise; nothing but the reservation is there.
+    unsafe { libc::mprotect(start.as_ptr().cast(), len, libc::PROT_READ | libc::PROT_WRITE) == 0 }
+}
+
 fn map_anywhere(len: usize) -> Option<NonNull<u8>> {
+    map_with(len, libc::PROT_READ | libc::PROT_WRITE)
+}
+
+fn map_with(len: usize, protection: libc::c_int) -> Option<NonNull<u8>> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: an anonymous private mapping at an address of the kernel's choice touches no existing memory.
-    let address = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
     if address == libc::MAP_FAILED {
         return None;
     }

@@ -74,7 +74,7 @@ impl Inner {
     #[cold]
     #[inline(never)]
     pub(crate) fn put_slow(&self, entry: Entry, len: usize) {
-        let class = self.class_of_capacity(entry.slot.capacity.load(Ordering::Relaxed));
+        let class = self.class_of_capacity(entry.slot.capacity());
         self.count_put(class, len);
         self.take_back(class, entry);
     }
@@ -150,7 +150,7 @@ impl Inner {
     #[cold]
     pub(crate) fn overrun_error(&self, entry: Entry, len: usize, handle: u64) -> (Error, usize) {
         let slot = entry.slot;
-        let capacity = slot.capacity.load(Ordering::Relaxed);
+        let capacity = slot.capacity();
         let expected = slot::canary(handle).to_le_bytes();
         // SAFETY: `len` is at most the capacity; eight bytes of tail follow.
         let behind = unsafe { entry.data.add(len) };
@@ -178,7 +178,7 @@ impl Inner {
 
     /// Takes back a lease that was lost: its language's collector found it.
     pub(crate) fn take_leaked(&self, entry: Entry, len: usize) {
-        let class = self.class_of_capacity(entry.slot.capacity.load(Ordering::Relaxed));
+        let class = self.class_of_capacity(entry.slot.capacity());
         entry.slot.taken.store(0, Ordering::Relaxed);
         add(&self.classes[class].counts.leaked, 1);
         self.count_returned(len);

@@ -129,7 +129,7 @@ fn issue(entry: Entry, len: usize, site: Site) -> RawLease {
     let id = entry.slot.handle.load(Ordering::Relaxed);
     record(entry, len, site);
     arm_canary(entry, len, id);
-    RawLease { id, data: entry.data, len, capacity: entry.slot.capacity.load(Ordering::Relaxed) }
+    RawLease { id, data: entry.data, len, capacity: entry.slot.capacity() }
 }
 
 /// Takes a lease without waiting; see [`BufferPool::try_get`].
@@ -202,7 +202,10 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
         return Idle::Untouched;
     };
     let len = slot.len.load(Ordering::Relaxed);
-    let clean = used == Some(0) || inner.clear != ClearPolicy::OnPut && used.is_none_or(|used| used <= len);
+    let clean = match used {
+        Some(used) => used == 0,
+        None => inner.clear != ClearPolicy::OnPut,
+    };
     // The first look at the pins pairs with the increment in `pin`, as the second below.
     if !clean
         || !std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner)
@@ -469,7 +472,7 @@ pub fn lookup(lease_id: u64) -> Result<RawLease> {
         id: lease_id,
         data: slot.data.load(Ordering::Relaxed),
         len: slot.len.load(Ordering::Relaxed),
-        capacity: slot.capacity.load(Ordering::Relaxed),
+        capacity: slot.capacity(),
     };
     // A put on another thread meanwhile: what was read may be the next tenant's.
     check(lease_id)?;

@@ -1,8 +1,8 @@
 //! Keeps the pool's record of each buffer, apart from the data, and the handles that name it.
 //!
 //! All slots of the process stand in one table, so that any 64-bit number can be looked up without knowing its
-//! pool, and another pool's lease is told from a forged one. The table grows by segments that are never moved or
-//! freed: a stale handle always meets a slot, never unmapped memory.
+//! pool, and another pool's lease is told from a forged one. The table grows in place and never shrinks: a stale handle
+//! always meets a slot, never unmapped memory.
 
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
@@ -11,16 +11,17 @@ use super::inner::Inner;
 use super::memory;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock};
 
-/// Bits of a handle below the slot's index. They hold the nonce.
-pub(crate) const NONCE_BITS: u32 = 40;
+/// Bits of a handle that hold the slot's index; the nonce stands above them.
+const INDEX_BITS: u32 = 24;
+const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
+const NONCE_BITS: u32 = 64 - INDEX_BITS;
 /// Bits of the nonce that are used: how many leases a slot serves before it is retired. All of them, or three in a
 /// build that tests the retirement.
 const GENERATION_BITS: u32 = if cfg!(millpond_short_generations) { 3 } else { NONCE_BITS };
-const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
-const NONCE_MASK: u64 = (1 << NONCE_BITS) - 1;
-const INDEX_MAX: u32 = (1 << (64 - NONCE_BITS)) - 1;
+/// The bits of a handle that change from one to the next.
+const USED_MASK: u64 = u64::MAX >> (NONCE_BITS - GENERATION_BITS);
+/// How many slots become usable at a time.
 const SEGMENT: usize = 4096;
-const SEGMENTS: usize = (INDEX_MAX as usize + 1) / SEGMENT;
 
 /// The class number of a buffer that is no member of a class: oversized.
 pub(crate) const OVERSIZED: u8 = u8::MAX;
@@ -28,12 +29,14 @@ pub(crate) const OVERSIZED: u8 = u8::MAX;
 /// Facts about a buffer that do not change while it exists, in one word.
 ///
 /// ```text
-/// 63                      16 15     8 7      0
-/// +-------------------------+-------+--------+
-/// | unused                  | flags | class  |
-/// +-------------------------+-------+--------+
+/// 63    56 55    48 47                                      0
+/// +-------+--------+-----------------------------------------+
+/// | class | flags  | capacity in bytes                       |
+/// +-------+--------+-----------------------------------------+
 /// ```
-const FLAGS_SHIFT: u32 = 8;
+const CLASS_SHIFT: u32 = 56;
+const FLAGS_SHIFT: u32 = 48;
+const CAPACITY_MASK: u64 = (1 << FLAGS_SHIFT) - 1;
 /// The buffer has a mapping of its own; otherwise it is cut from a slab.
 pub(crate) const MAPPED: u8 = 1;
 /// The buffer belongs to one lease only and is destroyed at its put.
@@ -48,7 +51,7 @@ pub(crate) const UNTOUCHED: u8 = 4;
 /// whoever holds the buffer: the lease, the magazine or the depot.
 ///
 /// ```text
-/// +0 handle | +8 meta | +16 pool | +24 data | +32 capacity | +40 length | +48 site | +56 taken | +60 pins
+/// +0 handle | +8 meta | +16 pool | +24 data | +32 step | +40 length | +48 site | +56 taken | +60 pins
 /// ```
 /// A cache line each: at 32 bytes, two threads that put neighbours would fight over the line.
 #[repr(C, align(64))]
@@ -58,7 +61,8 @@ pub(crate) struct Slot {
     /// The pool of the buffer; null while the slot is free. Holds one strong reference.
     pub pool: AtomicPtr<Inner>,
     pub data: AtomicPtr<u8>,
-    pub capacity: AtomicUsize,
+    /// What leads from one handle to the next, see [`Key`]; constant.
+    step: AtomicU64,
     /// The length of the live lease.
     pub len: AtomicUsize,
     /// Where the live lease was got.
@@ -71,9 +75,9 @@ pub(crate) struct Slot {
 const _: () = assert!(size_of::<Slot>() == 64);
 
 impl Slot {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn class(&self) -> u8 {
-        self.meta.load(Ordering::Relaxed) as u8
+        (self.meta.load(Ordering::Relaxed) >> CLASS_SHIFT) as u8
     }
 
     #[inline]
@@ -81,9 +85,15 @@ impl Slot {
         (self.meta.load(Ordering::Relaxed) >> FLAGS_SHIFT) as u8
     }
 
+    #[inline(always)]
+    pub(crate) fn capacity(&self) -> usize {
+        (self.meta.load(Ordering::Relaxed) & CAPACITY_MASK) as usize
+    }
+
     /// Changes the flags; only the buffer's holder may.
     pub(crate) fn set_flags(&self, flags: u8) {
-        self.meta.store(u64::from(self.class()) | (u64::from(flags) << FLAGS_SHIFT), Ordering::Relaxed);
+        let rest = self.meta.load(Ordering::Relaxed) & !(0xff << FLAGS_SHIFT);
+        self.meta.store(rest | (u64::from(flags) << FLAGS_SHIFT), Ordering::Relaxed);
     }
 
     /// Ends the present handle if it is still `handle`, which is not a worn out one. Exactly one of several callers
@@ -93,7 +103,7 @@ impl Slot {
     /// half makes this thread's earlier accesses to the data happen before those of the next tenant.
     #[inline(always)]
     pub(crate) fn end_handle(&self, handle: u64) -> bool {
-        self.handle.compare_exchange(handle, successor(handle), Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        self.handle.compare_exchange(handle, self.successor(handle), Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
     /// Makes a handle that [`Slot::end_handle`] just ended valid again; only its ender may.
@@ -102,39 +112,73 @@ impl Slot {
         self.handle.store(handle, Ordering::SeqCst);
     }
 
+    /// Returns the handle after a handle. Behind the last one comes one with nonce 0.
+    #[inline(always)]
+    fn successor(&self, handle: u64) -> u64 {
+        let multiplier = KEY.multiplier.load(Ordering::Relaxed);
+        handle.wrapping_mul(multiplier).wrapping_add(self.step.load(Ordering::Relaxed)) & USED_MASK
+    }
+
     /// Says whether the slot's handles are used up, so that it may not serve one more lease.
     #[inline(always)]
     pub(crate) fn is_worn_out(&self) -> bool {
-        self.handle.load(Ordering::Relaxed) & NONCE_MASK == 0
+        self.handle.load(Ordering::Relaxed) <= INDEX_MASK
     }
 
     /// Says what became of a handle that is not the present one: `true` when it was valid once.
     pub(crate) fn was_valid(&self, handle: u64) -> bool {
-        let present = self.handle.load(Ordering::Relaxed);
-        let index = handle >> NONCE_BITS;
-        let Some(generation) = generation_of(handle).filter(|generation| *generation > 0) else {
+        let Some(generation) = self.generation_of(handle).filter(|generation| *generation > 0) else {
             return false;
         };
-        match present {
+        match self.handle.load(Ordering::Relaxed) {
             0 => false,
-            RETIRED => true,
-            // A worn out slot had all of them.
-            _ if present & NONCE_MASK == 0 => true,
-            _ => present >> NONCE_BITS == index && generation_of(present).is_some_and(|now| generation < now),
+            // A slot whose handles are used up had all of them.
+            RETIRED | 1..=INDEX_MASK => true,
+            present => self.generation_of(present).is_some_and(|now| generation < now),
         }
+    }
+
+    /// Returns how many handles of this slot came before a handle, and it: 0 for nonce 0. `None`: no handle of this
+    /// slot looks so.
+    ///
+    /// Going 2^k generations further changes bit k of the nonce and none below, so the bits of the number are found
+    /// from the lowest.
+    fn generation_of(&self, handle: u64) -> Option<u64> {
+        let first = self.index_by_address() & INDEX_MASK;
+        if handle & INDEX_MASK != first || handle & !USED_MASK != 0 {
+            return None;
+        }
+        let (mut multiplier, mut step) = (KEY.multiplier.load(Ordering::Relaxed), self.step.load(Ordering::Relaxed));
+        let (mut reached, mut generation) = (first, 0_u64);
+        for bit in 0..GENERATION_BITS {
+            if (reached ^ handle) >> (INDEX_BITS + bit) & 1 != 0 {
+                reached = reached.wrapping_mul(multiplier).wrapping_add(step);
+                generation |= 1 << bit;
+            }
+            // Twice as far at once.
+            step = step.wrapping_mul(multiplier).wrapping_add(step);
+            multiplier = multiplier.wrapping_mul(multiplier);
+        }
+        Some(generation)
+    }
+
+    fn index_by_address(&self) -> u64 {
+        let table = TABLE.load(Ordering::Relaxed) as usize;
+        ((std::ptr::from_ref(self) as usize - table) / size_of::<Slot>()) as u64
     }
 }
 
-/// Stands in a slot whose handles are used up. No handle has index 0.
-const RETIRED: u64 = 1;
+/// Stands in a slot whose handles are used up: index 0, which is nobody's.
+const RETIRED: u64 = 1 << INDEX_BITS;
 
 /// What handles are made from, drawn once per process before the first slot is allocated. Plain words, which cost a
 /// load each: whoever has a handle to check has it from a thread that saw them written.
 ///
 /// The nonces of a slot are a linear congruential sequence modulo 2^40 with a step of the slot's own. The multiplier is
 /// 5 modulo 8 and the step is odd, so the sequence runs through all numbers before it repeats one (Hull and Dobell,
-/// "Random Number Generators", 1962); it begins behind 0 and ends at it. Neighbouring generations and slots look
-/// unrelated to anybody without the key; it raises the cost of guessing and is no cipher.
+/// "Random Number Generators", 1962); it begins behind 0 and ends at it. The whole handle is multiplied and added to at
+/// once: [`Slot::step`] holds what also brings the index below the nonce back to itself. Neighbouring generations and
+/// slots look unrelated to anybody without the key; it raises the cost of guessing and is no cipher.
 struct Key {
     multiplier: AtomicU64,
     step: AtomicU64,
@@ -142,41 +186,11 @@ struct Key {
 
 static KEY: Key = Key { multiplier: AtomicU64::new(5), step: AtomicU64::new(1) };
 
-/// Returns what is added to a slot's nonces: odd, and another number for each slot.
-#[inline(always)]
+/// Returns the number to be added to a slot's multiplied handle: its nonces' step is odd and no other slot's.
 fn step_of(index: u64) -> u64 {
-    (index.wrapping_mul(KEY.step.load(Ordering::Relaxed)) << 1) | 1
-}
-
-/// Returns the handle after a handle. Behind the last one comes one with nonce 0.
-#[inline(always)]
-fn successor(handle: u64) -> u64 {
-    let index = handle >> NONCE_BITS;
-    let next = handle.wrapping_mul(KEY.multiplier.load(Ordering::Relaxed)).wrapping_add(step_of(index));
-    (index << NONCE_BITS) | (next & GENERATION_MASK)
-}
-
-/// Returns how many handles of its slot came before a handle, and it: 0 for nonce 0. `None`: no handle looks so.
-///
-/// Going 2^k generations further changes bit k of the nonce and none below, so the bits of the number are found from
-/// the lowest.
-fn generation_of(handle: u64) -> Option<u64> {
-    let nonce = handle & NONCE_MASK;
-    if nonce > GENERATION_MASK {
-        return None;
-    }
-    let (mut multiplier, mut step) = (KEY.multiplier.load(Ordering::Relaxed), step_of(handle >> NONCE_BITS));
-    let (mut reached, mut generation) = (0_u64, 0_u64);
-    for bit in 0..GENERATION_BITS {
-        if (reached ^ nonce) >> bit & 1 != 0 {
-            reached = reached.wrapping_mul(multiplier).wrapping_add(step) & GENERATION_MASK;
-            generation |= 1 << bit;
-        }
-        // Twice as far at once.
-        step = step.wrapping_mul(multiplier).wrapping_add(step);
-        multiplier = multiplier.wrapping_mul(multiplier);
-    }
-    Some(generation)
+    let of_nonce = (index.wrapping_mul(KEY.step.load(Ordering::Relaxed)) << 1) | 1;
+    let multiplied = index.wrapping_mul(KEY.multiplier.load(Ordering::Relaxed));
+    (of_nonce << INDEX_BITS).wrapping_add(index).wrapping_sub(multiplied)
 }
 
 /// Draws the key. Under the lock of the indexes, before the first slot is known to anybody.
@@ -208,17 +222,22 @@ pub(crate) fn canary(handle: u64) -> u64 {
     handle << 8
 }
 
-/// The table of segments. Slot 0 is nobody's, so that no handle is 0.
-static SEGMENT_TABLE: [AtomicPtr<Slot>; SEGMENTS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; SEGMENTS];
+/// The table: address space for all slots that there may be, reserved once, of which the first [`USABLE`] are memory. One
+/// array, so that a handle leads to its slot without a load on the way. Slot 0 is nobody's, so that no handle is 0.
+static TABLE: AtomicPtr<Slot> = AtomicPtr::new(std::ptr::null_mut());
+/// Grows only; after `TABLE` was set.
+static USABLE: AtomicUsize = AtomicUsize::new(0);
 
 struct Indexes {
     /// The next index never used.
     next: u32,
+    /// The end of the indexes for which address space is reserved.
+    end: u32,
     /// Indexes to use again; has room for every index in use, so that freeing one never allocates.
     free: Vec<u32>,
 }
 
-static INDEXES: Lock<Indexes> = Lock::new(Indexes { next: 1, free: Vec::new() });
+static INDEXES: Lock<Indexes> = Lock::new(Indexes { next: 1, end: 0, free: Vec::new() });
 
 /// Returns the lock that fork takes and frees, see `fork.rs`.
 pub(crate) fn lock_for_fork() {
@@ -233,21 +252,24 @@ pub(crate) unsafe fn unlock_after_fork() {
 }
 
 /// Finds the slot that a handle names; any number is allowed.
-#[inline]
+#[inline(always)]
 pub(crate) fn find(handle: u64) -> Option<&'static Slot> {
-    let index = (handle >> NONCE_BITS) as usize;
-    let segment = SEGMENT_TABLE[index / SEGMENT].load(Ordering::Acquire);
-    if segment.is_null() {
+    let index = (handle & INDEX_MASK) as usize;
+    // Pairs with the release store in `grow`.
+    if index >= USABLE.load(Ordering::Acquire) {
         return None;
     }
-    // SAFETY: a segment has `SEGMENT` slots.
-    let slot = unsafe { segment.add(index % SEGMENT) };
-    // SAFETY: the segment was published by a release store after its mapping and is never unmapped; all-zero bytes
-    // are a valid `Slot`.
+    let table = TABLE.load(Ordering::Relaxed);
+    // SAFETY: set before `USABLE` was more than 0.
+    unsafe { std::hint::assert_unchecked(!table.is_null()) };
+    // SAFETY: below `USABLE`, which is inside the reservation.
+    let slot = unsafe { table.add(index) };
+    // SAFETY: usable memory, which is never given back; all-zero bytes are a valid `Slot`.
     Some(unsafe { &*slot })
 }
 
-/// Takes a slot for a new buffer. `None` when there is no memory, or 16,777,215 buffers exist already.
+/// Takes a slot for a new buffer. `None` when there is no memory, or 16,777,215 buffers exist already
+/// (fewer where the process may not have a gigabyte of addresses).
 ///
 /// `pool` becomes the slot's strong reference.
 pub(crate) fn allocate(
@@ -264,10 +286,12 @@ pub(crate) fn allocate(
             None => grow(&mut indexes)?,
         }
     };
-    let slot = find(u64::from(index) << NONCE_BITS)?;
-    slot.meta.store((u64::from(flags) << FLAGS_SHIFT) | u64::from(class), Ordering::Relaxed);
+    let slot = find(u64::from(index))?;
+    let facts = (u64::from(class) << CLASS_SHIFT) | (u64::from(flags) << FLAGS_SHIFT);
+    // No mapping is larger than the mask: addresses have 48 bits.
+    slot.meta.store(facts | (capacity as u64 & CAPACITY_MASK), Ordering::Relaxed);
+    slot.step.store(step_of(u64::from(index)), Ordering::Relaxed);
     slot.data.store(data.as_ptr(), Ordering::Relaxed);
-    slot.capacity.store(capacity, Ordering::Relaxed);
     slot.len.store(0, Ordering::Relaxed);
     slot.site.store(0, Ordering::Relaxed);
     slot.taken.store(0, Ordering::Relaxed);
@@ -276,7 +300,7 @@ pub(crate) fn allocate(
     // Pairs with the acquire load of whoever checks a handle.
     // A slot used before goes on where its handles ended: the old ones stay invalid for ever.
     let present = match slot.handle.load(Ordering::Relaxed) {
-        0 => successor(u64::from(index) << NONCE_BITS),
+        0 => slot.successor(u64::from(index)),
         present => present,
     };
     slot.handle.store(present, Ordering::Release);
@@ -285,7 +309,10 @@ pub(crate) fn allocate(
 
 fn grow(indexes: &mut Indexes) -> Option<u32> {
     let index = indexes.next;
-    if index > INDEX_MAX {
+    if indexes.end == 0 {
+        indexes.end = reserve_table()?;
+    }
+    if index == indexes.end {
         return None;
     }
     let used = index as usize;
@@ -295,21 +322,44 @@ fn grow(indexes: &mut Indexes) -> Option<u32> {
         let more = (used + 64).max(indexes.free.capacity()) + 1;
         indexes.free.try_reserve(more).ok()?;
     }
-    let segment = &SEGMENT_TABLE[used / SEGMENT];
-    if segment.load(Ordering::Relaxed).is_null() {
-        let base = memory::map(SEGMENT * size_of::<Slot>(), memory::page_size())?;
-        if index == 1 {
+    let usable = USABLE.load(Ordering::Relaxed);
+    if used >= usable {
+        // SAFETY: inside the reservation, whose size is a multiple of a segment's.
+        let start = unsafe { TABLE.load(Ordering::Relaxed).add(usable) };
+        // SAFETY: whole pages of the reservation.
+        if !unsafe { memory::commit(NonNull::new(start)?.cast(), SEGMENT * size_of::<Slot>()) } {
+            return None;
+        }
+        if usable == 0 {
             draw_key();
-            // SAFETY: the segment's first slot, all zero, known to nobody else yet.
-            let nobody = unsafe { base.cast::<Slot>().as_ref() };
+            // SAFETY: the first slot, all zero, known to nobody else yet.
+            let nobody = unsafe { &*start };
             // No number with index 0 is this one.
             nobody.handle.store(u64::MAX, Ordering::Relaxed);
         }
         // Pairs with the acquire load in `find`.
-        segment.store(base.as_ptr().cast(), Ordering::Release);
+        USABLE.store(usable + SEGMENT, Ordering::Release);
     }
     indexes.next += 1;
     Some(index)
+}
+
+/// Reserves the table: a gigabyte of addresses, or less where the process may not have as many. Returns the number of
+/// slots.
+fn reserve_table() -> Option<u32> {
+    let most = memory::address_space_limit() / 16;
+    let mut slots = 1_usize << INDEX_BITS;
+    while slots >= SEGMENT {
+        let bytes = slots * size_of::<Slot>();
+        if bytes <= most
+            && let Some(table) = memory::reserve(bytes)
+        {
+            TABLE.store(table.as_ptr().cast(), Ordering::Relaxed);
+            return u32::try_from(slots).ok();
+        }
+        slots /= 2;
+    }
+    None
 }
 
 /// Gives back the slot of a destroyed buffer. A slot whose handles are used up is retired instead.
@@ -317,12 +367,13 @@ pub(crate) fn free(slot: &'static Slot) {
     let handle = slot.handle.load(Ordering::Relaxed);
     slot.taken.store(0, Ordering::Relaxed);
     slot.pool.store(std::ptr::null_mut(), Ordering::Relaxed);
+    let next = slot.successor(handle);
     // Pairs with the acquire loads of whoever checks a handle.
-    if handle & NONCE_MASK == 0 || successor(handle) & NONCE_MASK == 0 {
+    if slot.is_worn_out() || next <= INDEX_MASK {
         slot.handle.store(RETIRED, Ordering::Release);
     } else {
-        slot.handle.store(successor(handle), Ordering::Release);
-        INDEXES.lock().free.push((handle >> NONCE_BITS) as u32);
+        slot.handle.store(next, Ordering::Release);
+        INDEXES.lock().free.push((handle & INDEX_MASK) as u32);
     }
 }
 
@@ -330,7 +381,7 @@ pub(crate) fn free(slot: &'static Slot) {
 pub(crate) fn for_each(mut visit: impl FnMut(&'static Slot)) {
     let end = INDEXES.lock().next;
     for index in 1..end {
-        if let Some(slot) = find(u64::from(index) << NONCE_BITS) {
+        if let Some(slot) = find(u64::from(index)) {
             visit(slot);
         }
     }
@@ -344,14 +395,16 @@ mod tests {
     fn handles_of_a_slot_differ_and_know_their_generation() {
         let mut byte = 0_u8;
         let slot = allocate(std::ptr::null_mut(), 0, MAPPED, NonNull::from(&mut byte), 64).expect("memory");
-        let mut handle = slot.handle.load(Ordering::Relaxed) & !NONCE_MASK;
+        let index = slot.handle.load(Ordering::Relaxed) & INDEX_MASK;
+        let mut handle = index;
         let mut seen = std::collections::HashSet::new();
-        for generation in 0..20_000 & GENERATION_MASK {
-            assert_eq!(generation_of(handle), Some(generation));
+        for generation in 0..20_000.min(1 << GENERATION_BITS) {
+            assert_eq!(slot.generation_of(handle), Some(generation));
+            assert_eq!(handle & INDEX_MASK, index);
             assert!(seen.insert(handle));
-            handle = successor(handle);
-            assert_ne!(handle & NONCE_MASK, 0, "not before all were used");
+            handle = slot.successor(handle);
         }
+        assert_eq!(handle == index, GENERATION_BITS == 3, "the end comes when all were used");
         free(slot);
     }
 
@@ -359,21 +412,21 @@ mod tests {
     fn the_sequence_of_handles_ends_at_nonce_0_after_all_the_others() {
         // The same rule modulo 2^8, where all of it can be seen.
         let (multiplier, step) = (KEY.multiplier.load(Ordering::Relaxed), step_of(77));
-        let mut nonce = 0_u64;
+        let mut handle = 77_u64;
         let mut length = 0;
         loop {
-            nonce = nonce.wrapping_mul(multiplier).wrapping_add(step) & 0xff;
+            handle = handle.wrapping_mul(multiplier).wrapping_add(step) & 0xffff_ffff;
             length += 1;
-            if nonce == 0 {
+            if handle >> INDEX_BITS == 0 {
                 break;
             }
         }
-        assert_eq!(length, 256);
+        assert_eq!((length, handle), (256, 77));
     }
 
     #[test]
     fn numbers_that_are_no_handles_find_nothing_or_do_not_match() {
-        for number in [0, 1, NONCE_MASK, u64::MAX] {
+        for number in [0, 1, INDEX_MASK, RETIRED, u64::MAX] {
             assert!(find(number).is_none_or(|slot| slot.handle.load(Ordering::Relaxed) != number), "{number:#x}");
         }
     }

@@ -238,7 +238,7 @@ impl Stock {
     pub fn put(&self, token: u64, dirty: usize) -> Result<()> {
         let entry = self.redeem(token)?;
         let inner = self.pool.inner();
-        let capacity = entry.slot.capacity.load(Ordering::Relaxed);
+        let capacity = entry.slot.capacity();
         inner.scrub(entry, dirty.min(capacity));
         if inner.take_from_stock(entry) > 0 {
             add(&inner.classes[inner.class_of_capacity(capacity)].counts.discarded, 1);
@@ -277,7 +277,7 @@ impl Stock {
     pub fn overrun(&self, token: u64) -> Result<()> {
         let entry = self.redeem(token)?;
         let inner = self.pool.inner();
-        let capacity = entry.slot.capacity.load(Ordering::Relaxed);
+        let capacity = entry.slot.capacity();
         if inner.clear != ClearPolicy::Never {
             inner.wipe(entry, capacity + memory::TAIL);
         }
@@ -294,7 +294,7 @@ impl Stock {
     /// As [`give`](Stock::give); `INVALID_ARGUMENT`: `len` is above the capacity; `NO_MEMORY`: nothing
     /// changes.
     pub fn detach(&self, token: u64, len: usize) -> Result<Detached> {
-        let capacity = raw::check(token)?.capacity.load(Ordering::Relaxed);
+        let capacity = raw::check(token)?.capacity();
         if len > capacity {
             return Err(Error::invalid(format_args!("len is {len}, the buffer has {capacity} bytes")));
         }
@@ -313,7 +313,7 @@ impl Stock {
     pub fn leaked(&self, token: u64, len: usize) -> Result<()> {
         let entry = self.redeem(token)?;
         let inner = self.pool.inner();
-        inner.scrub(entry, entry.slot.capacity.load(Ordering::Relaxed));
+        inner.scrub(entry, entry.slot.capacity());
         inner.take_leaked(entry, len);
         Ok(())
     }
@@ -380,7 +380,7 @@ impl Inner {
 
     /// Keeps or destroys a buffer that comes out of a stock; returns the capacity of what was destroyed.
     fn take_from_stock(&self, entry: Entry) -> usize {
-        let class = self.class_of_capacity(entry.slot.capacity.load(Ordering::Relaxed));
+        let class = self.class_of_capacity(entry.slot.capacity());
         let mut doomed = Doomed::default();
         if self.is_closed() || entry.slot.is_worn_out() {
             doomed.push(entry);
@@ -394,7 +394,7 @@ impl Inner {
 
     /// Counts a lease as leaked and lost, and abandons its buffer.
     pub(crate) fn lose(&self, entry: Entry) {
-        let class = self.class_of_capacity(entry.slot.capacity.load(Ordering::Relaxed));
+        let class = self.class_of_capacity(entry.slot.capacity());
         add(&self.classes[class].counts.leaked, 1);
         add(&self.counts.lost, 1);
         self.abandon(entry);
