@@ -357,19 +357,15 @@ pub(crate) const FRONT_BITS: u32 = 3;
 
 /// The calling thread's caches. Without a destructor, so that it can be read at any time of the thread's life;
 /// [`Exit`] beside it has one.
+#[repr(C, align(64))]
 struct Table {
+    ended: Cell<bool>,
+    /// Puts the first two pools' words below where no line that a pair stores into has one: see [`ThreadCache`].
+    _apart: u64,
     /// The cache used last of those that share a place: see [`front_of`].
-    front: [Place; FRONT],
+    front: [Cell<*const ThreadCache>; FRONT],
     /// All caches, one for each pool number at most.
     all: UnsafeCell<ManuallyDrop<Vec<*const ThreadCache>>>,
-    ended: Cell<bool>,
-}
-
-/// A line with one address, where no line that a pair stores into has one: see [`ThreadCache`].
-#[repr(C, align(64))]
-struct Place {
-    _before: [u64; 2],
-    cache: Cell<*const ThreadCache>,
 }
 
 /// Stands where a thread has no cache: it is open for no pool, so that nobody checks for null.
@@ -399,9 +395,10 @@ static NOBODY: Nobody = Nobody(ThreadCache {
 thread_local! {
     static TABLE: Table = const {
         Table {
-            front: [const { Place { _before: [0; 2], cache: Cell::new(&raw const NOBODY.0) } }; FRONT],
-            all: UnsafeCell::new(ManuallyDrop::new(Vec::new())),
             ended: Cell::new(false),
+            _apart: 0,
+            front: [const { Cell::new(&raw const NOBODY.0) }; FRONT],
+            all: UnsafeCell::new(ManuallyDrop::new(Vec::new())),
         }
     };
     static EXIT: Exit = const { Exit };
@@ -414,7 +411,7 @@ impl Drop for Exit {
     fn drop(&mut self) {
         let all = TABLE.with(|table| {
             table.ended.set(true);
-            table.front.iter().for_each(|place| place.cache.set(nobody()));
+            table.front.iter().for_each(|cell| cell.set(nobody()));
             // SAFETY: the thread's own, and nothing else refers to it: no function here keeps a reference.
             std::mem::take(unsafe { &mut **table.all.get() })
         });
@@ -453,7 +450,7 @@ pub(crate) fn find(pool_id: u64) -> Option<&'static ThreadCache> {
 /// Returns the calling thread's cache at a place; it may be another pool's, or nobody's.
 #[inline(always)]
 pub(crate) fn at_front(front: usize) -> &'static ThreadCache {
-    let cache = TABLE.with(|table| table.front[front % FRONT].cache.get());
+    let cache = TABLE.with(|table| table.front[front % FRONT].get());
     // SAFETY: nobody's, or a cache that this thread's table owns. The reference is used before the thread calls
     // anything that could replace it, `remember` or its own end; callers do not keep it.
     unsafe { &*cache }
@@ -468,7 +465,7 @@ fn bring_to_front(pool_id: u64) -> Option<&'static ThreadCache> {
         // SAFETY: the table owns its caches.
         let mut caches = all.iter().map(|cache| unsafe { &**cache });
         let found = caches.find(|cache| cache.pool_id == pool_id)?;
-        table.front[front_of(pool_id)].cache.set(found);
+        table.front[front_of(pool_id)].set(found);
         Some(found)
     })
 }
@@ -489,7 +486,7 @@ pub(crate) fn make_room() -> bool {
 pub(crate) fn remember(cache: Box<ThreadCache>) {
     let (id, cache) = (cache.pool_id, Box::into_raw(cache).cast_const());
     let before = TABLE.with(|table| {
-        table.front[front_of(id)].cache.set(cache);
+        table.front[front_of(id)].set(cache);
         // SAFETY: the thread's own, and nothing else refers to it.
         let all = unsafe { &mut **table.all.get() };
         // SAFETY: the table owns its caches.

@@ -24,10 +24,10 @@ use crate::site::Site;
 /// What a lease knows of itself beside its memory, in one word:
 ///
 /// ```text
-/// 63   61        54   48       40 39                     0
-/// +-------+-----+-------+-----+---+-----------------------+
-/// | front |     | class |     | A | dirty bytes           |
-/// +-------+-----+-------+-----+---+-----------------------+
+/// 63   61           38   32 31  30                     0
+/// +------+------------+-----+---+-----------------------+
+/// | front|            |class| A | dirty bytes           |
+/// +------+------------+-----+---+-----------------------+
 /// ```
 /// The front, the place of the pool's cache in a thread's table, and the class lead a put to its magazine without a
 /// load from the slot: that load would make each put wait for the get before it. *A* for armed says that a canary
@@ -36,9 +36,9 @@ use crate::site::Site;
 #[derive(Copy, Clone)]
 pub(crate) struct State(u64);
 
-const DIRTY_ALL: u64 = (1 << 40) - 1;
-const ARMED: u64 = 1 << 40;
-const STATE_CLASS: u32 = 48;
+const DIRTY_ALL: u64 = (1 << 31) - 1;
+const ARMED: u64 = 1 << 31;
+const STATE_CLASS: u32 = 32;
 const CLASS_MASK: usize = 0x7f;
 const STATE_FRONT: u32 = 64 - cache::FRONT_BITS;
 /// The class of a lease that no magazine takes: caches have none for it.
