@@ -437,9 +437,8 @@ impl Lease {
     }
 }
 
-/// Ends a lease that a drop has nobody to tell of. A call with the lease's words in registers: inlined, it would make
-/// each drop too large to inline, and the lease would go through memory.
-#[inline(never)]
+/// Ends a lease that a drop has nobody to tell of. What is rare is out of line, with the lease's words in registers.
+#[inline(always)]
 fn release(data: NonNull<u8>, slot: &'static Slot, len: usize, state: State) {
     let entry = Entry { data: data.as_ptr(), slot };
     if state.is_clean() {
