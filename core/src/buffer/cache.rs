@@ -96,7 +96,7 @@ impl ThreadCache {
     pub(crate) fn new(inner: &Inner, home: usize, budget: usize) -> Option<Box<ThreadCache>> {
         let sizes = inner.table.sizes();
         let (cached, share) = shares(sizes, budget);
-        let mut magazines = [const { Magazine::FULL }; MAGAZINES];
+        let mut magazines = [const { Magazine::full() }; MAGAZINES];
         for (magazine, size) in magazines.iter_mut().zip(&sizes[..cached]) {
             *magazine.hot.get_mut() = std::ptr::null_mut();
             // One of the share is the hot entry.
@@ -282,14 +282,16 @@ fn shares(sizes: &[usize], budget: usize) -> (usize, usize) {
 }
 
 impl Magazine {
-    /// A magazine that takes nothing: its hot entry is no buffer and nobody pops it, and the stack has no room.
-    const FULL: Magazine = Magazine {
-        hot: AtomicPtr::new(std::ptr::dangling_mut()),
-        counts: Counts { gets: AtomicU64::new(0), puts: AtomicU64::new(0) },
-        len: AtomicU32::new(0),
-        batch: 0,
-        entries: Vec::new(),
-    };
+    /// Makes a magazine that takes nothing: its hot entry is no buffer and nobody pops it, and the stack has no room.
+    const fn full() -> Magazine {
+        Magazine {
+            counts: Counts { gets: AtomicU64::new(0), puts: AtomicU64::new(0) },
+            len: AtomicU32::new(0),
+            batch: 0,
+            hot: AtomicPtr::new(std::ptr::dangling_mut()),
+            entries: Vec::new(),
+        }
+    }
 
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<&'static Slot> {
@@ -389,7 +391,7 @@ static NOBODY: Nobody = Nobody(ThreadCache {
     home: 0,
     seen: Cell::new(0),
     budget: 0,
-    magazines: [const { Magazine::FULL }; MAGAZINES],
+    magazines: [const { Magazine::full() }; MAGAZINES],
 });
 
 thread_local! {

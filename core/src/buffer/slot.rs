@@ -145,7 +145,9 @@ impl Slot {
     /// from the lowest.
     fn generation_of(&self, handle: u64) -> Option<u64> {
         let first = self.index_by_address() & INDEX_MASK;
-        if handle & INDEX_MASK != first || handle & !USED_MASK != 0 {
+        if handle & INDEX_MASK != first
+            || handle.checked_shr(INDEX_BITS + GENERATION_BITS).is_some_and(|rest| rest != 0)
+        {
             return None;
         }
         let (mut multiplier, mut step) = (KEY.multiplier.load(Ordering::Relaxed), self.step.load(Ordering::Relaxed));
