@@ -1,11 +1,11 @@
-//! Forks while four threads use the pool. A process of its own: the test harness's threads are not to be copied.
+//! Forks while four threads use the pool: 300 children, or as many as `MILLPOND_FORK_CHILDREN` says. A process of its own: the
+//! test harness's threads are not to be copied.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use millpond::{BufferPool, LimitPolicy};
 
-const CHILDREN: u64 = 300;
 const LEASE: u8 = 0xC5;
 
 /// What a child does with the pool it inherited; its exit status.
@@ -43,7 +43,12 @@ fn child(pool: &BufferPool, inherited: &mut millpond::Lease) -> i32 {
     }
 }
 
+fn children() -> u64 {
+    std::env::var("MILLPOND_FORK_CHILDREN").map_or(300, |count| count.parse().expect("a number of children"))
+}
+
 fn main() {
+    let children = children();
     let pool = BufferPool::builder().name("forked").max_bytes(64 << 20).build().expect("a pool");
     let waiting = BufferPool::builder()
         .name("waiting")
@@ -69,7 +74,7 @@ fn main() {
             });
         }
         scope.spawn(|| drop(waiting.get(1024)));
-        let failed: u64 = (0..CHILDREN).map(|number| u64::from(!run_child(number, &pool, &mut inherited))).sum();
+        let failed: u64 = (0..children).map(|number| u64::from(!run_child(number, &pool, &mut inherited))).sum();
         stop.store(true, Ordering::Relaxed);
         drop(held);
         failed
@@ -78,8 +83,8 @@ fn main() {
     let stats = pool.stats();
     assert_eq!(stats.check(), Ok(()));
     assert_eq!(stats.in_use, 0);
-    println!("{} pairs beside {CHILDREN} children", pairs.load(Ordering::Relaxed));
-    println!("{} passed, {failed} failed", CHILDREN - failed);
+    println!("{} pairs beside {children} children", pairs.load(Ordering::Relaxed));
+    println!("{} passed, {failed} failed", children - failed);
     std::process::exit(i32::from(failed > 0));
 }
 

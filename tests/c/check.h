@@ -45,11 +45,11 @@ static inline int check_says(millpond_status got, millpond_status wanted, const 
 /* The call fails, and the message says this. */
 #define SAYS(wanted, text, call) check_says((call), (wanted), (text), #call, __FILE__, __LINE__)
 
-/* A number of rounds, divided where the program runs under a slow detector. */
+/* A number of rounds, divided where the program runs under a slow detector, multiplied in a campaign. */
 static inline int rounds(int count) {
-    const char *const scale = getenv("MILLPOND_TEST_SCALE");
-    const int by = scale ? atoi(scale) : 1;
-    return by > 1 && count / by > 0 ? count / by : count;
+    const char *const scale = getenv("MILLPOND_TEST_SCALE"), *const times = getenv("MILLPOND_TEST_TIMES");
+    const int by = scale ? atoi(scale) : 1, more = times ? atoi(times) : 1;
+    return by > 1 && count / by > 0 ? count / by : more > 1 ? count * more : count;
 }
 
 /* A pool with every option default. */

@@ -1,9 +1,10 @@
-/* The library loaded late, unloaded while a thread that used it lives, and loaded again. Takes the library's path. */
+/* The library loaded late, unloaded while threads that used it live, and loaded again. Takes the library's path. */
 #define MILLPOND_NO_SITES
 #include <millpond.h>
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,8 @@ static int check(int good, const char *what, int line) {
 
 static const char *path;
 static pthread_barrier_t used, unloaded;
+static int stop;
+static long beside;
 
 /* ISO C has no conversion from an object pointer to a function pointer; POSIX promises that the bits are the same. */
 static int symbol(void *library, const char *name, void *function, size_t size) {
@@ -37,17 +40,50 @@ static int symbol(void *library, const char *name, void *function, size_t size) 
     return CHECK(found != NULL);
 }
 
-static void *round_of_use(void *argument) {
+static void *load(void) {
     void *const library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!CHECK(library != NULL)) {
+        fprintf(stderr, "  %s\n", dlerror());
+        exit(1);
+    }
+    return library;
+}
+
+/* Goes on with the functions after the library was closed, beside all the rounds: it promises to stay where it is. */
+static void *use_throughout(void *argument) {
+    void *const library = load();
+    default_pool_fn default_pool;
+    get_fn get;
+    put_fn put;
+    (void)argument;
+    symbol(library, "millpond_default_pool", (void *)&default_pool, sizeof default_pool);
+    symbol(library, "millpond_get", (void *)&get, sizeof get);
+    symbol(library, "millpond_put", (void *)&put, sizeof put);
+    CHECK(dlclose(library) == 0);
+    long pairs = 0;
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+        millpond_lease leases[3];
+        for (size_t i = 0; i < 3; ++i)
+            CHECK(get(default_pool(), 3000 + i * 60000, &leases[i]) == MILLPOND_OK);
+        for (size_t i = 0; i < 3; ++i) {
+            leases[i].data[leases[i].len - 1] = 1;
+            CHECK(put(default_pool(), leases[i].id) == MILLPOND_OK);
+        }
+        pairs += 3;
+        if (pairs % 300 == 0)
+            sched_yield();
+    }
+    __atomic_add_fetch(&beside, pairs, __ATOMIC_RELAXED);
+    return NULL;
+}
+
+static void *round_of_use(void *argument) {
+    void *const library = load();
     default_pool_fn default_pool;
     get_fn get;
     put_fn put;
     last_error_fn last_error;
     (void)argument;
-    if (!CHECK(library != NULL)) {
-        fprintf(stderr, "  %s\n", dlerror());
-        exit(1);
-    }
     symbol(library, "millpond_default_pool", (void *)&default_pool, sizeof default_pool);
     symbol(library, "millpond_get", (void *)&get, sizeof get);
     symbol(library, "millpond_put", (void *)&put, sizeof put);
@@ -73,8 +109,12 @@ int main(int argc, char **argv) {
         return 2;
     }
     path = argv[1];
-    /* A slow detector asks for fewer. */
-    const int rounds = getenv("MILLPOND_TEST_SCALE") ? 5 : 100;
+    /* A slow detector asks for fewer, a campaign for more. */
+    const char *const times = getenv("MILLPOND_TEST_TIMES");
+    const int rounds = getenv("MILLPOND_TEST_SCALE") ? 5 : times && atoi(times) > 1 ? 100 * atoi(times) : 100;
+    pthread_t throughout[2];
+    for (int t = 0; t < 2; ++t)
+        CHECK(pthread_create(&throughout[t], NULL, use_throughout, NULL) == 0);
     for (int round = 0; round < rounds; ++round) {
         pthread_t threads[3];
         CHECK(pthread_barrier_init(&used, NULL, 4) == 0);
@@ -88,6 +128,10 @@ int main(int argc, char **argv) {
         pthread_barrier_destroy(&used);
         pthread_barrier_destroy(&unloaded);
     }
-    printf("link_dlopen: %ld checks, %ld failed\n", checks_done, checks_failed);
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    for (int t = 0; t < 2; ++t)
+        pthread_join(throughout[t], NULL);
+    CHECK(beside > 0);
+    printf("link_dlopen: %d rounds, %ld pairs beside them: %ld checks, %ld failed\n", rounds, beside, checks_done, checks_failed);
     return checks_failed != 0;
 }

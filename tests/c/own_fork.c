@@ -87,5 +87,7 @@ int main(void) {
     CHECK(stats_of(pool).in_use == 0);
     check_reconciled(pool);
     WORKS(millpond_pool_free(pool));
-    return report("own_fork");
+    char counts[64];
+    snprintf(counts, sizeof counts, "own_fork: %d children, %d good", forks, good);
+    return report(counts);
 }
