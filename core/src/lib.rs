@@ -18,6 +18,7 @@
 compile_error!("millpond is written for 64-bit Linux: mmap, mincore, membarrier and getrandom as they are there");
 
 mod buffer;
+mod check;
 mod clock;
 pub mod design;
 mod error;
@@ -31,6 +32,7 @@ mod sync;
 
 pub use buffer::raw;
 pub use buffer::{BufferPool, Builder, Detached, Held, Lease, PutError, Writer, default_pool, try_default_pool};
+pub use check::Check;
 pub use error::{Error, ErrorKind, Result};
 pub use leaks::LeakRecord;
 pub use options::{Classes, ClearPolicy, LimitPolicy};

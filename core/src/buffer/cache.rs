@@ -179,6 +179,11 @@ impl ThreadCache {
         }
     }
 
+    /// Says whether the cache has ended: its owner never gets in again.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.gate.load(Ordering::Relaxed) & GATE_ORPHAN != 0
+    }
+
     pub(crate) fn wait_until_idle(&self) {
         let mut tries = 0;
         while self.busy.load(Ordering::SeqCst) != 0 {

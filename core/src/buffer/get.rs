@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::depot::{Doomed, Entry};
+use super::history;
 use super::inner::{Inner, Refusal, add};
 use super::memory;
 use super::registry;
@@ -59,6 +60,14 @@ impl Inner {
         }
         self.count_get(class, len);
         Ok(entry)
+    }
+
+    /// Records a lease that was just got, as closely as the pool looks.
+    pub(crate) fn record(&self, entry: Entry, len: usize, site: Site) {
+        record(entry, len, site);
+        if self.check().records() {
+            history::got(entry.slot.index(), site);
+        }
     }
 
     /// Refuses lengths whose buffer could not exist.
@@ -149,6 +158,7 @@ impl Inner {
     /// Destroys idle buffers, in the depots first, then those in threads' caches, and tries again.
     fn retry_after_making_room(&self, class: usize, len: usize) -> Result<Option<(Entry, bool)>> {
         let wanted = self.capacity_for(len);
+        self.end_quarantine();
         for flush in [false, true] {
             if flush {
                 self.flush_caches(|_| true);

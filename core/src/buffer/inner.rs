@@ -11,10 +11,12 @@ use super::classes::ClassTable;
 use super::depot::{Depot, Doomed, Entry};
 use super::lease::State;
 use super::memory;
+use super::quarantine::Quarantine;
 use super::registry;
 use super::slab::Slabs;
 use super::slot::{self, MAPPED, OVERSIZED, SINGLE, UNTOUCHED};
 use super::stock::Block;
+use crate::check::Check;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ClearPolicy, LimitPolicy, Options};
@@ -77,6 +79,12 @@ pub(crate) struct Inner {
     pub state: State,
     pub table: ClassTable,
     pub clear: ClearPolicy,
+    /// Whether handles' leases have canaries: the pool was not made with its checks off.
+    canaries: bool,
+    /// The mode, as `Check::to_bits`.
+    check: AtomicU64,
+    /// Buffers that come back later; see `quarantine.rs`.
+    pub quarantine: Lock<Quarantine>,
     pub thread_cache_bytes: usize,
     pub name: String,
     pub max_bytes: usize,
@@ -132,6 +140,9 @@ impl Inner {
             id,
             state: State::of_pool(id),
             clear: options.clear,
+            canaries: checked.check != Check::Off,
+            check: AtomicU64::new(checked.check.to_bits()),
+            quarantine: Lock::new(Quarantine::default()),
             thread_cache_bytes: checked.thread_cache_bytes,
             name: match &options.name {
                 Some(name) => name.clone(),
@@ -178,10 +189,38 @@ impl Inner {
         self.table.index(capacity)
     }
 
+    pub(crate) fn check(&self) -> Check {
+        Check::from_bits(self.check.load(Ordering::Relaxed))
+    }
+
+    /// Says whether a canary stands behind each lease that is not known to be left alone.
+    #[inline(always)]
+    pub(crate) fn has_canaries(&self) -> bool {
+        self.canaries
+    }
+
+    /// Changes the mode. The threads' caches end, because they go by the old one.
+    pub(crate) fn set_check(&self, check: Check) {
+        self.check.store(check.to_bits(), Ordering::Relaxed);
+        let mut doomed = Doomed::default();
+        if let Some(member) = registry::lock().member(self.id) {
+            member.orphan(|cache| self.absorb(cache, &mut doomed));
+        }
+        if check != Check::Full {
+            self.end_quarantine();
+        }
+        self.destroy_all(&mut doomed);
+    }
+
     /// Returns the calling thread's cache, made now if it has none. `None` when it cannot have one.
     pub(crate) fn own_cache(&self) -> Option<&'static ThreadCache> {
-        if let Some(cache) = cache::find(self.id) {
+        if let Some(cache) = cache::find(self.id)
+            && !cache.is_orphan()
+        {
             return Some(cache);
+        }
+        if self.is_closed() || self.check().records() {
+            return None;
         }
         if !sync::has_asymmetric_barrier() || !cache::may_remember() || !cache::make_room() {
             return None;
@@ -563,6 +602,7 @@ impl Inner {
     }
 
     pub(crate) fn lock_for_fork(&self) {
+        self.quarantine.lock_for_fork();
         for class in &self.classes {
             class.depot.lock_for_fork();
             if let Some(slabs) = &class.slabs {
@@ -574,6 +614,8 @@ impl Inner {
     /// # Safety
     /// As [`Lock::unlock_after_fork`].
     pub(crate) unsafe fn unlock_after_fork(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.quarantine.unlock_after_fork() };
         for class in &self.classes {
             // SAFETY: the caller's promise.
             unsafe { class.depot.unlock_after_fork() };

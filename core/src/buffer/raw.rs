@@ -18,12 +18,14 @@ use super::cache;
 use super::depot::Entry;
 use super::detached::Detached;
 use super::get::{Patience, record};
+use super::history;
 use super::inner::{Inner, add};
 use super::lease::Lease;
 use super::put::{self, arm_canary, disarm_canary};
 use super::registry;
 use super::slot::{self, Slot};
 use crate::error::{Error, ErrorKind, Result};
+use crate::misuse;
 use crate::options::ClearPolicy;
 use crate::site::Site;
 
@@ -105,7 +107,7 @@ pub fn get_idle(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
     let inner = cache.enter_by_id(pool_id)?;
     let popped = cache.pop(inner.table.index(len), len);
     cache.leave();
-    Some(issue(Entry::of(popped?), len, site))
+    Some(issue(inner, Entry::of(popped?), len, site))
 }
 
 /// As [`get`], for whatever [`get_idle`] left alone.
@@ -121,14 +123,19 @@ pub fn get_with_care(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
 fn get_slow(pool_id: u64, len: usize, patience: Patience, site: Site) -> Result<RawLease> {
     let inner = find_pool(pool_id)?;
     let entry = inner.get_slow(len, patience)?;
-    Ok(issue(entry, len, site))
+    if inner.check().records() {
+        history::got(entry.slot.index(), site);
+    }
+    Ok(issue(&inner, entry, len, site))
 }
 
 #[inline(always)]
-fn issue(entry: Entry, len: usize, site: Site) -> RawLease {
+fn issue(inner: &Inner, entry: Entry, len: usize, site: Site) -> RawLease {
     let id = entry.slot.handle.load(Ordering::Relaxed);
     record(entry, len, site);
-    arm_canary(entry, len, id);
+    if inner.has_canaries() {
+        arm_canary(entry, len, id);
+    }
     RawLease { id, data: entry.data, len, capacity: entry.slot.capacity() }
 }
 
@@ -157,7 +164,7 @@ pub fn get_timeout(pool_id: u64, len: usize, timeout: Duration, site: Site) -> R
 pub fn put(pool_id: u64, lease_id: u64, used: Option<usize>, site: Site) -> Result<()> {
     match put_idle(pool_id, lease_id, used) {
         Idle::Done => Ok(()),
-        Idle::Begun(begun) => put_rest(begun, lease_id),
+        Idle::Begun(begun) => put_rest(begun, lease_id, site),
         Idle::Untouched => put_with_care(pool_id, lease_id, used, site),
     }
 }
@@ -218,7 +225,7 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
     // From here on the buffer is this thread's.
     let found = if slot.pins.load(Ordering::SeqCst) != 0 {
         Found::Pin
-    } else if !disarm_canary(Entry::of(slot), len, lease_id) {
+    } else if inner.has_canaries() && !disarm_canary(Entry::of(slot), len, lease_id) {
         Found::Damage
     // A worn out slot never goes through a cache, which would hand it out once more.
     } else if slot.is_worn_out() || !cache.push(usize::from(slot.class()), slot, len) {
@@ -237,7 +244,7 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
 /// # Errors
 /// `BUSY`: the lease stays live. `OVERRUN`.
 #[cold]
-pub fn put_rest(begun: Begun, lease_id: u64) -> Result<()> {
+pub fn put_rest(begun: Begun, lease_id: u64, site: Site) -> Result<()> {
     let Begun { len, found } = begun;
     let slot = slot::find(lease_id).ok_or_else(|| not_a_lease(lease_id))?;
     let entry = Entry::of(slot);
@@ -246,7 +253,7 @@ pub fn put_rest(begun: Begun, lease_id: u64) -> Result<()> {
         Found::Damage => Err(put::pool_of(slot).overrun(entry, len, lease_id)),
         Found::NoRoom => {
             slot.taken.store(0, Ordering::Relaxed);
-            put::pool_of(slot).put_slow(entry, len);
+            put::pool_of(slot).put_slow(entry, len, lease_id, site);
             Ok(())
         }
     }
@@ -269,9 +276,9 @@ pub fn put_with_care(pool_id: u64, lease_id: u64, used: Option<usize>, site: Sit
     if let Some(cache) = cache::find(pool_id)
         && std::ptr::eq(cache.inner, address)
     {
-        return put_checked(slot, lease_id, used);
+        return put_checked(slot, lease_id, used, site);
     }
-    put_elsewhere(pool_id, address, slot, lease_id, used)
+    put_elsewhere(pool_id, address, slot, lease_id, used, site)
 }
 
 /// Handles puts by a thread that has no cache of the pool.
@@ -283,16 +290,17 @@ fn put_elsewhere(
     slot: &'static Slot,
     lease_id: u64,
     used: Option<usize>,
+    site: Site,
 ) -> Result<()> {
     // The lease keeps its pool registered, even one whose handle was freed.
     match registry::find(pool_id) {
-        Some(inner) if std::ptr::eq(Arc::as_ptr(&inner), address) => put_checked(slot, lease_id, used),
+        Some(inner) if std::ptr::eq(Arc::as_ptr(&inner), address) => put_checked(slot, lease_id, used, site),
         Some(inner) => Err(foreign(&inner, address)),
         None => Err(no_pool(pool_id)),
     }
 }
 
-fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>) -> Result<()> {
+fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Site) -> Result<()> {
     let len = slot.len.load(Ordering::Relaxed);
     let dirty = match used {
         None => len,
@@ -305,7 +313,7 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>) -> Resul
     }
     if !slot.end_handle(lease_id) {
         // Another thread put it since the check above.
-        return Err(not_present(slot, lease_id));
+        return Err(not_present(slot, lease_id, site));
     }
     if slot.pins.load(Ordering::SeqCst) != 0 {
         return Err(take_back_put(slot, lease_id, len));
@@ -313,17 +321,16 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>) -> Resul
     // From here on the buffer is this thread's.
     let entry = Entry::of(slot);
     let inner = put::pool_of(slot);
-    if !disarm_canary(entry, len, lease_id) {
+    if inner.has_canaries() && !disarm_canary(entry, len, lease_id) {
         return Err(inner.overrun(entry, len, lease_id));
     }
     if inner.clear == ClearPolicy::OnPut && dirty > 0 {
         inner.wipe(entry, dirty);
     }
-    if slot.is_worn_out() {
-        // Never through a cache, which would hand it out once more.
-        inner.put_slow(entry, len);
-    } else {
-        put::finish(entry, len, cache::front_of(inner.id), usize::from(slot.class()));
+    let class = usize::from(slot.class());
+    // A worn out slot never goes through a cache, which would hand it out once more.
+    if slot.is_worn_out() || !put::finish_fast(entry, len, cache::front_of(inner.id), class) {
+        inner.put_slow(entry, len, lease_id, site);
     }
     Ok(())
 }
@@ -371,15 +378,6 @@ impl fmt::Display for OfPool {
     }
 }
 
-/// Words a place, where it is known.
-struct At(Site);
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_known() { write!(f, " at {}", self.0) } else { Ok(()) }
-    }
-}
-
 /// Counts and words the put of a lease of the pool at `own` into `inner`.
 #[cold]
 pub(crate) fn foreign(inner: &Inner, own: *const Inner) -> Error {
@@ -400,36 +398,18 @@ fn refuse_put(pool_id: u64, slot: &Slot, lease_id: u64, site: Site) -> Error {
     }
     match registry::find(pool_id) {
         None => no_pool(pool_id),
-        Some(inner) => {
-            add(&inner.counts.double_puts, 1);
-            double_put(&inner.name, site)
-        }
+        Some(inner) => misuse::of_ended(Some(&inner), ErrorKind::DoublePut, slot, lease_id, site),
     }
-}
-
-fn double_put(name: &str, site: Site) -> Error {
-    Error::new(
-        ErrorKind::DoublePut,
-        format_args!(
-            "a lease was put into pool \"{name}\" a second time{}; nothing was changed, put each lease once",
-            At(site)
-        ),
-    )
 }
 
 /// Tells why a handle that does not match is refused by `put` or a token by a stock.
 #[cold]
-pub(crate) fn not_present(slot: &Slot, lease_id: u64) -> Error {
+pub(crate) fn not_present(slot: &Slot, lease_id: u64, site: Site) -> Error {
     if !slot.was_valid(lease_id) {
         return not_a_lease(lease_id);
     }
-    match registry::find_at(slot.pool.load(Ordering::Relaxed)) {
-        Some(inner) => {
-            add(&inner.counts.double_puts, 1);
-            double_put(&inner.name, Site::NONE)
-        }
-        None => double_put("of an ended lease", Site::NONE),
-    }
+    let pool = registry::find_at(slot.pool.load(Ordering::Relaxed));
+    misuse::of_ended(pool.as_deref(), ErrorKind::DoublePut, slot, lease_id, site)
 }
 
 /// Finds the slot of a live lease.
@@ -448,17 +428,8 @@ fn stale(slot: &Slot, lease_id: u64) -> Error {
     if !slot.was_valid(lease_id) {
         return not_a_lease(lease_id);
     }
-    let name = match registry::find_at(slot.pool.load(Ordering::Relaxed)) {
-        Some(inner) => {
-            add(&inner.counts.stale_uses, 1);
-            OfPool(Some(inner))
-        }
-        None => OfPool(None),
-    };
-    Error::new(
-        ErrorKind::UseAfterPut,
-        format_args!("a lease{name} is used after its put; its memory may be somebody else's by now"),
-    )
+    let pool = registry::find_at(slot.pool.load(Ordering::Relaxed));
+    misuse::of_ended(pool.as_deref(), ErrorKind::UseAfterPut, slot, lease_id, Site::NONE)
 }
 
 /// Returns a live lease's address, length and capacity.
@@ -552,7 +523,7 @@ fn redeem(pool_id: u64, lease_id: u64) -> Result<(Arc<Inner>, Entry, usize)> {
 pub fn detach(pool_id: u64, lease_id: u64) -> Result<Detached> {
     let (inner, entry, len) = redeem(pool_id, lease_id)?;
     let prepared = Detached::prepare(&inner, entry, len).inspect_err(|_| entry.slot.restore_handle(lease_id))?;
-    if !disarm_canary(entry, len, lease_id) {
+    if inner.has_canaries() && !disarm_canary(entry, len, lease_id) {
         return Err(inner.overrun(entry, len, lease_id));
     }
     let (detached, copied) = Detached::take(&inner, entry, len, prepared);
