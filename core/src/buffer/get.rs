@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::depot::{Doomed, Entry};
+use super::guard;
 use super::history;
 use super::inner::{Inner, Refusal, add};
 use super::memory;
@@ -46,6 +47,11 @@ impl Inner {
         }
         self.check_len(len)?;
         let class = self.table.index(len);
+        if self.clear != ClearPolicy::OnGet
+            && let Some(entry) = self.get_sampled(class, len)
+        {
+            return Ok(entry);
+        }
         let (entry, zero) = match self.find_or_create(class, len) {
             Ok(found) => found,
             Err(Refusal::Memory) => return Err(self.memory_error(len)),
@@ -65,6 +71,9 @@ impl Inner {
     /// Records a lease that was just got, as closely as the pool looks.
     pub(crate) fn record(&self, entry: Entry, len: usize, site: Site) {
         record(entry, len, site);
+        if guard::is_guarded(entry.slot) {
+            guard::note_get(entry, len, site);
+        }
         if self.check().records() {
             history::got(entry.slot.index(), site);
         }
@@ -106,7 +115,7 @@ impl Inner {
         if found.is_none() {
             clock::tick();
             let mut unplaced = None;
-            self.take_idle(class, cache.home, magazine.batch().max(1), |entry| {
+            self.take_idle(class, cache.home as usize, magazine.batch().max(1), |entry| {
                 if found.is_none() {
                     found = Some(entry);
                 } else if !magazine.push(entry.slot) {

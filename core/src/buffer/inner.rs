@@ -9,6 +9,7 @@ use super::BufferPool;
 use super::cache::{self, CACHED_MAX, ThreadCache};
 use super::classes::ClassTable;
 use super::depot::{Depot, Doomed, Entry};
+use super::guard;
 use super::lease::State;
 use super::memory;
 use super::quarantine::Quarantine;
@@ -65,6 +66,7 @@ pub(crate) struct PoolCounts {
     pub foreign_puts: AtomicU64,
     pub overruns: AtomicU64,
     pub exhausted: AtomicU64,
+    pub unguarded: AtomicU64,
 }
 
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
@@ -83,6 +85,8 @@ pub(crate) struct Inner {
     canaries: bool,
     /// The mode, as `Check::to_bits`.
     check: AtomicU64,
+    /// Gets in a mode that guards some of them, of threads without a cache.
+    pub sampled: AtomicU64,
     /// Buffers that come back later; see `quarantine.rs`.
     pub quarantine: Lock<Quarantine>,
     pub thread_cache_bytes: usize,
@@ -142,6 +146,7 @@ impl Inner {
             clear: options.clear,
             canaries: checked.check != Check::Off,
             check: AtomicU64::new(checked.check.to_bits()),
+            sampled: AtomicU64::new(0),
             quarantine: Lock::new(Quarantine::default()),
             thread_cache_bytes: checked.thread_cache_bytes,
             name: match &options.name {
@@ -197,6 +202,26 @@ impl Inner {
     #[inline(always)]
     pub(crate) fn has_canaries(&self) -> bool {
         self.canaries
+    }
+
+    pub(crate) fn alignment(&self) -> usize {
+        self.alignment
+    }
+
+    /// Gives back what `reserve` took for a buffer that was not made.
+    pub(crate) fn unreserve_total(&self, capacity: usize) {
+        self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
+    }
+
+    /// Counts a buffer that was made for one lease, of `capacity` bytes.
+    pub(crate) fn count_created(&self, capacity: usize) {
+        let class = self.class_of_capacity(capacity);
+        add(&self.classes[class].counts.allocations, 1);
+        if class == self.table.sizes().len() {
+            add(&self.counts.oversized_live_bytes, capacity as u64);
+            add(&self.counts.oversized_requests, 1);
+        }
+        self.note_peak(0);
     }
 
     /// Changes the mode. The threads' caches end, because they go by the old one.
@@ -280,7 +305,7 @@ impl Inner {
 
     /// Returns the stripe that the calling thread uses.
     pub(crate) fn home(&self) -> usize {
-        cache::find(self.id).map_or(0, |cache| cache.home)
+        cache::find(self.id).map_or(0, |cache| cache.home as usize)
     }
 
     /// Counts a get that no magazine counted.
@@ -315,7 +340,7 @@ impl Inner {
     }
 
     /// Takes room for a new buffer from the pool's limit.
-    fn reserve(&self, bytes: usize) -> bool {
+    pub(crate) fn reserve(&self, bytes: usize) -> bool {
         self.total_bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |total| {
                 total.checked_add(bytes).filter(|sum| *sum <= self.max_bytes)
@@ -353,13 +378,7 @@ impl Inner {
             self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
         }
         let entry = made.ok_or(Refusal::Memory)?;
-        let class = self.class_of_capacity(capacity);
-        add(&self.classes[class].counts.allocations, 1);
-        if class == self.table.sizes().len() {
-            add(&self.counts.oversized_live_bytes, capacity as u64);
-            add(&self.counts.oversized_requests, 1);
-        }
-        self.note_peak(0);
+        self.count_created(capacity);
         Ok((entry, true))
     }
 
@@ -397,7 +416,7 @@ impl Inner {
     }
 
     /// Returns a strong reference for a buffer; [`Inner::release`] ends it.
-    fn strong(&self) -> *mut Inner {
+    pub(crate) fn strong(&self) -> *mut Inner {
         let this: *const Inner = self;
         // SAFETY: an `Inner` lives in an `Arc` only (`registry::register`), and `self` proves it is alive.
         unsafe { Arc::increment_strong_count(this) };
@@ -405,7 +424,7 @@ impl Inner {
     }
 
     /// Ends a buffer's strong reference. `self` may be gone afterwards unless the caller holds another one.
-    fn release(&self) {
+    pub(crate) fn release(&self) {
         // SAFETY: the count that `strong` took, given back once.
         unsafe { Arc::decrement_strong_count(std::ptr::from_ref(self)) };
     }
@@ -445,6 +464,12 @@ impl Inner {
         let capacity = entry.slot.capacity();
         let class = self.class_of_capacity(capacity);
         let mapped = entry.slot.flags() & MAPPED != 0;
+        if guard::is_guarded(entry.slot) {
+            slot::free(entry.slot);
+            guard::give_up(entry.data);
+            self.release();
+            return;
+        }
         slot::free(entry.slot);
         if let Some(data) = NonNull::new(entry.data) {
             match &self.classes[class].slabs {
@@ -532,7 +557,7 @@ impl Inner {
     pub(crate) fn flush(&self, cache: &ThreadCache, doomed: &mut Doomed) {
         for (class, magazine) in cache.magazines().iter().enumerate() {
             while let Some(slot) = magazine.pop() {
-                self.give_idle(class, cache.home, &[Entry::of(slot)], doomed);
+                self.give_idle(class, cache.home as usize, &[Entry::of(slot)], doomed);
             }
         }
     }

@@ -159,8 +159,8 @@ impl Lease {
     /// Makes a lease of a buffer whose handle just ended; the canary of the handle stands behind its length.
     pub(crate) fn from_handle(entry: Entry, len: usize, handle: u64) -> Lease {
         // A damaged one stays, for the put to find.
-        if put::disarm_canary(entry, len, handle) {
-            put::arm_canary(entry, len, entry.slot.handle.load(Ordering::Relaxed));
+        if put::disarm(entry, len, handle) {
+            put::arm(entry, len, entry.slot.handle.load(Ordering::Relaxed));
         }
         let mut state = State::of(entry);
         state.set_dirty(len);
@@ -224,7 +224,7 @@ impl Lease {
     #[inline]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         if !self.state.is_armed() {
-            put::arm_canary(self.entry(), self.len, self.canary());
+            put::arm(self.entry(), self.len, self.canary());
         }
         self.state.set_armed(true);
         self.state.set_dirty(self.len);
@@ -301,7 +301,7 @@ impl Lease {
     pub(crate) fn disarm(&mut self) -> bool {
         let armed = self.state.is_armed();
         self.state.set_armed(false);
-        !armed || put::disarm_canary(self.entry(), self.len, self.canary())
+        !armed || put::disarm(self.entry(), self.len, self.canary())
     }
 
     /// Returns the handle that the canary is made from: nobody changes it while the lease lives.
@@ -421,7 +421,7 @@ impl Lease {
         }
         if self.state.is_armed() {
             // The canary stands at the old length, and would be found damaged at the new one.
-            if !put::disarm_canary(self.entry(), self.len, self.canary()) {
+            if !put::disarm(self.entry(), self.len, self.canary()) {
                 return;
             }
             self.state.set_armed(false);
@@ -457,7 +457,7 @@ fn release_dirty(data: NonNull<u8>, slot: &'static Slot, len: usize, state: Stat
 fn give_back_dirty(entry: Entry, len: usize, state: State, site: Site) -> Result<()> {
     let inner = put::pool_of(entry.slot);
     let canary = entry.slot.handle.load(Ordering::Relaxed);
-    if state.is_armed() && !put::disarm_canary(entry, len, canary) {
+    if state.is_armed() && !put::disarm(entry, len, canary) {
         return Err(inner.overrun(entry, len, canary));
     }
     inner.scrub(entry, state.dirty(len));

@@ -5,6 +5,7 @@ pub(crate) mod classes;
 pub(crate) mod depot;
 mod detached;
 mod get;
+pub(crate) mod guard;
 mod held;
 pub(crate) mod history;
 mod housekeeping;

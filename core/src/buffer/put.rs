@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::cache;
 use super::depot::{Doomed, Entry};
+use super::guard;
 use super::history::{self, Act};
 use super::inner::{Inner, add};
 use super::memory;
@@ -41,6 +42,20 @@ pub(crate) fn disarm_canary(entry: Entry, len: usize, handle: u64) -> bool {
         unsafe { behind.write_unaligned(0) };
     }
     intact
+}
+
+/// As [`arm_canary`], for a lease of any kind.
+pub(crate) fn arm(entry: Entry, len: usize, handle: u64) {
+    if guard::is_guarded(entry.slot) {
+        guard::arm(entry, len, handle);
+    } else {
+        arm_canary(entry, len, handle);
+    }
+}
+
+/// As [`disarm_canary`], for a lease of any kind.
+pub(crate) fn disarm(entry: Entry, len: usize, handle: u64) -> bool {
+    if guard::is_guarded(entry.slot) { guard::is_intact(entry, len, handle) } else { disarm_canary(entry, len, handle) }
 }
 
 /// Returns the pool of a buffer that the caller holds.
@@ -84,6 +99,9 @@ impl Inner {
     #[cold]
     #[inline(never)]
     pub(crate) fn put_slow(&self, entry: Entry, len: usize, handle: u64, site: Site) {
+        if guard::is_guarded(entry.slot) {
+            guard::note_put(entry, site);
+        }
         if self.check().records() {
             history::put(entry.slot.index(), handle, len, site);
         }
@@ -134,7 +152,7 @@ impl Inner {
             }
         }
         if count > 0 {
-            self.give_idle(class, cache.home, &batch[..count], doomed);
+            self.give_idle(class, cache.home as usize, &batch[..count], doomed);
         }
         cache.leave();
     }
@@ -168,30 +186,39 @@ impl Inner {
         let capacity = slot.capacity();
         let expected = slot::canary(handle).to_le_bytes();
         // What stands behind the canary is zero where the pool clears at put; elsewhere it may be an earlier tenant's.
-        let end = if self.clear == ClearPolicy::OnPut { capacity + memory::TAIL } else { len + expected.len() };
+        let guarded = guard::is_guarded(slot);
+        let end = match self.clear {
+            _ if guarded => capacity,
+            ClearPolicy::OnPut => capacity + memory::TAIL,
+            _ => len + expected.len(),
+        };
         // SAFETY: `len` is at most the capacity, and the tail follows; whoever still writes there breaks the rule that is
         // reported here, so it is looked at as memory that others may write.
-        let behind = unsafe { std::slice::from_raw_parts(entry.data.add(len).cast::<AtomicU8>(), end - len) };
+        let behind = unsafe { entry.data.add(len) }.cast::<AtomicU8>();
+        // SAFETY: as above.
+        let behind = unsafe { std::slice::from_raw_parts(behind, end - len) };
         let found = |place: usize| behind[place].load(Ordering::Relaxed);
-        let changed = |place: &usize| found(*place) != expected.get(*place).copied().unwrap_or(0);
+        let wanted = |place: usize| match expected.get(place) {
+            Some(byte) => *byte,
+            None if guarded => expected[place % expected.len()],
+            None => 0,
+        };
+        let changed = |place: &usize| found(*place) != wanted(*place);
         let first = (0..behind.len()).find(changed).unwrap_or(0);
         let last = (0..behind.len()).rev().find(changed).unwrap_or(first);
-        let bytes = Bytes { shown: (first..=last.min(first + 15)).map(found).collect(), more: last > first + 15 };
+        let bytes = Bytes { first, last, shown: (first..=last.min(first + 15)).map(found).collect() };
         let got = history::present(slot.index())
             .unwrap_or_else(|| Act::of(Site::from_bits(slot.site.load(Ordering::Relaxed))));
         let error = Error::new(
             ErrorKind::Overrun,
             format_args!(
-                "a lease of {len} bytes (capacity {capacity}) of pool \"{}\" was written past its end: byte {} to {} behind \
-             the length, {bytes}; got{got}. The buffer is discarded; write at most the length",
-                self.name,
-                first + 1,
-                last + 1,
+                "a lease of {len} bytes (capacity {capacity}) of pool \"{}\" was written past its end: {bytes}; got{got}. The buffer is discarded; write at most the length",
+                self.name
             ),
         );
         if self.clear != ClearPolicy::Never {
             // A slab's memory is cut again: nothing of the lease, nor of what ran over, may stay.
-            self.wipe(entry, capacity + memory::TAIL);
+            self.wipe(entry, if guarded { capacity } else { capacity + memory::TAIL });
         }
         add(&self.counts.overruns, 1);
         (error, self.class_of_capacity(capacity))
@@ -209,16 +236,22 @@ impl Inner {
 
 /// Up to 16 bytes that were found where nothing should have been written.
 struct Bytes {
+    first: usize,
+    last: usize,
     shown: ArrayOf16,
-    more: bool,
 }
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, byte) in self.shown.bytes[..self.shown.count].iter().enumerate() {
-            write!(f, "{}{byte:02x}", if number == 0 { "" } else { " " })?;
+        let Bytes { first, last, .. } = self;
+        match first == last {
+            true => write!(f, "byte {} behind the length is ", first + 1)?,
+            false => write!(f, "bytes {} to {} behind the length are ", first + 1, last + 1)?,
         }
-        f.write_str(if self.more { " …" } else { "" })
+        for (number, byte) in self.shown.bytes[..self.shown.count].iter().enumerate() {
+            write!(f, "{}{byte:02x}", if number == 0 { "0x" } else { " " })?;
+        }
+        f.write_str(if last - first > 15 { " …" } else { "" })
     }
 }
 

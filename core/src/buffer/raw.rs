@@ -18,7 +18,7 @@ use super::cache;
 use super::depot::Entry;
 use super::detached::Detached;
 use super::get::{Patience, record};
-use super::history;
+use super::guard;
 use super::inner::{Inner, add};
 use super::lease::Lease;
 use super::put::{self, arm_canary, disarm_canary};
@@ -123,10 +123,12 @@ pub fn get_with_care(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
 fn get_slow(pool_id: u64, len: usize, patience: Patience, site: Site) -> Result<RawLease> {
     let inner = find_pool(pool_id)?;
     let entry = inner.get_slow(len, patience)?;
-    if inner.check().records() {
-        history::got(entry.slot.index(), site);
+    inner.record(entry, len, site);
+    let id = entry.slot.handle.load(Ordering::Relaxed);
+    if inner.has_canaries() {
+        put::arm(entry, len, id);
     }
-    Ok(issue(&inner, entry, len, site))
+    Ok(RawLease { id, data: entry.data, len, capacity: entry.slot.capacity() })
 }
 
 #[inline(always)]
@@ -308,20 +310,20 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Si
         Some(used) => return Err(used_too_much(used, len)),
     };
     // Pairs with the increment in `pin`, as the load below.
-    if slot.pins.load(Ordering::SeqCst) != 0 {
+    if is_pinned(slot) {
         return Err(busy(len));
     }
     if !slot.end_handle(lease_id) {
         // Another thread put it since the check above.
         return Err(not_present(slot, lease_id, site));
     }
-    if slot.pins.load(Ordering::SeqCst) != 0 {
+    if is_pinned(slot) {
         return Err(take_back_put(slot, lease_id, len));
     }
     // From here on the buffer is this thread's.
     let entry = Entry::of(slot);
     let inner = put::pool_of(slot);
-    if inner.has_canaries() && !disarm_canary(entry, len, lease_id) {
+    if inner.has_canaries() && !put::disarm(entry, len, lease_id) {
         return Err(inner.overrun(entry, len, lease_id));
     }
     if inner.clear == ClearPolicy::OnPut && dirty > 0 {
@@ -333,6 +335,10 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Si
         inner.put_slow(entry, len, lease_id, site);
     }
     Ok(())
+}
+
+fn is_pinned(slot: &Slot) -> bool {
+    slot.pins.load(Ordering::SeqCst) & !guard::PIN != 0
 }
 
 /// Undoes the end of a handle: somebody pinned the lease between the check and the end.
@@ -468,11 +474,13 @@ pub fn pool_of(lease_id: u64) -> Result<u64> {
 /// Pins a lease: a put is `BUSY` until as many [`unpin`] calls. For memory that the kernel or another thread writes.
 ///
 /// # Errors
-/// `USE_AFTER_PUT`, `INVALID_HANDLE`. `INVALID_ARGUMENT`: it is pinned 2^32 - 1 times.
+/// `USE_AFTER_PUT`, `INVALID_HANDLE`. `INVALID_ARGUMENT`: it is pinned 2^31 - 1 times.
 pub fn pin(lease_id: u64) -> Result<()> {
     let slot = check(lease_id)?;
     // Pairs with the two loads in `put_checked`: either the put sees the pin, or the pin sees the handle gone.
-    let pinned = slot.pins.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| pins.checked_add(1));
+    let pinned = slot.pins.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| {
+        if pins & !guard::PIN == guard::PIN - 1 { None } else { Some(pins + 1) }
+    });
     if pinned.is_err() {
         return Err(Error::invalid("the lease is pinned as often as it can be"));
     }
@@ -490,7 +498,13 @@ pub fn pin(lease_id: u64) -> Result<()> {
 pub fn unpin(lease_id: u64) -> Result<()> {
     let slot = check(lease_id)?;
     slot.pins
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| pins.checked_sub(1))
+        .fetch_update(
+            Ordering::SeqCst,
+            Ordering::SeqCst,
+            |pins| {
+                if pins & !guard::PIN == 0 { None } else { Some(pins - 1) }
+            },
+        )
         .map(drop)
         .map_err(|_| Error::invalid("the lease is not pinned; call unpin once for each pin"))
 }
@@ -503,13 +517,13 @@ fn redeem(pool_id: u64, lease_id: u64) -> Result<(Arc<Inner>, Entry, usize)> {
         return Err(foreign(&inner, slot.pool.load(Ordering::Relaxed)));
     }
     let len = slot.len.load(Ordering::Relaxed);
-    if slot.pins.load(Ordering::SeqCst) != 0 {
+    if is_pinned(slot) {
         return Err(busy(len));
     }
     if !slot.end_handle(lease_id) {
         return Err(stale(slot, lease_id));
     }
-    if slot.pins.load(Ordering::SeqCst) != 0 {
+    if is_pinned(slot) {
         return Err(take_back_put(slot, lease_id, len));
     }
     let entry = Entry::of(slot);
@@ -523,7 +537,7 @@ fn redeem(pool_id: u64, lease_id: u64) -> Result<(Arc<Inner>, Entry, usize)> {
 pub fn detach(pool_id: u64, lease_id: u64) -> Result<Detached> {
     let (inner, entry, len) = redeem(pool_id, lease_id)?;
     let prepared = Detached::prepare(&inner, entry, len).inspect_err(|_| entry.slot.restore_handle(lease_id))?;
-    if inner.has_canaries() && !disarm_canary(entry, len, lease_id) {
+    if inner.has_canaries() && !put::disarm(entry, len, lease_id) {
         return Err(inner.overrun(entry, len, lease_id));
     }
     let (detached, copied) = Detached::take(&inner, entry, len, prepared);

@@ -41,6 +41,8 @@ const CAPACITY_MASK: u64 = (1 << FLAGS_SHIFT) - 1;
 pub(crate) const MAPPED: u8 = 1;
 /// The buffer belongs to one lease only and is destroyed at its put.
 pub(crate) const SINGLE: u8 = 2;
+/// The lease has pages of its own, see `guard.rs`.
+pub(crate) const GUARDED: u8 = 8;
 /// Pages of the mapping may never have been touched.
 pub(crate) const UNTOUCHED: u8 = 4;
 
