@@ -111,7 +111,7 @@ fn without_canaries_a_stray_byte_is_not_looked_for() {
         let id = raw::retain(&pool);
         let handle = raw::get(id, 1000, Site::NONE).expect("a lease");
         // SAFETY: behind the length there are 24 bytes of capacity.
-        unsafe { handle.data.add(1000).write(1) };
+        unsafe { handle.data.wrapping_add(1000).write(1) };
         let result = raw::put(id, handle.id, None, Site::NONE);
         assert_eq!(result.is_err_and(|error| error.kind() == ErrorKind::Overrun), found, "{check}");
         raw::release(id).expect("retained");
@@ -125,7 +125,7 @@ fn a_write_after_the_put_is_found_when_the_buffer_comes_back() {
     let data = lease.as_mut_ptr();
     lease.put().expect("unharmed");
     // SAFETY: what is tried: the buffer is held back, so nobody else uses it.
-    unsafe { data.add(17).write(1) };
+    unsafe { data.wrapping_add(17).write(1) };
     let second = pool.get(5000).expect("a lease");
     assert_ne!(second.as_ptr(), data.cast_const(), "a buffer is used again as late as possible");
     drop(second);
@@ -164,7 +164,7 @@ fn a_guarded_lease_stands_flush_against_its_page_and_keeps_the_books() {
     }
     let handle = raw::get(id, 100, Site::NONE).expect("a lease");
     // SAFETY: 28 bytes of capacity follow.
-    unsafe { handle.data.add(103).write(9) };
+    unsafe { handle.data.wrapping_add(103).write(9) };
     let text = raw::put(id, handle.id, None, Site::NONE).expect_err("damaged").message();
     assert!(text.contains("byte 4 behind the length is 0x09"), "{text}");
     let stats = pool.stats();
@@ -180,7 +180,7 @@ fn each_nth_lease_of_a_thread_is_guarded() {
         .filter(|_| {
             let lease = pool.get(1000).expect("a lease");
             // Only one that has pages of its own ends where a page does.
-            lease.capacity() == 1024 && (lease.as_ptr() as usize + 1024) % 4096 == 0
+            lease.capacity() == 1024 && (lease.as_ptr() as usize + 1024).is_multiple_of(4096)
         })
         .count();
     assert_eq!(guarded, 10);

@@ -43,10 +43,10 @@ fn child() {
     if case.contains("past") {
         lease.put().expect("unharmed");
         // SAFETY: none: this is the bug. The pages are inaccessible.
-        unsafe { data.add(100).write_volatile(1) };
+        unsafe { data.wrapping_add(100).write_volatile(1) };
     } else if case.contains("overrun") {
         // SAFETY: none: this is the bug. The page behind is inaccessible.
-        unsafe { data.add(4096).write_volatile(1) };
+        unsafe { data.wrapping_add(4096).write_volatile(1) };
     } else {
         // SAFETY: none: this is another bug, which is nobody's lease.
         unsafe { std::ptr::dangling_mut::<u8>().write_volatile(1) };
