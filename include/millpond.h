@@ -250,6 +250,11 @@ typedef struct millpond_pool_options {
      * One of MILLPOND_CLEAR_*.
      */
     uint32_t clear;
+    /**
+     * How closely the pool looks at its leases: "off", "on", "sites", "sample:N" or "full", as for millpond_pool_set_check.
+     * NULL: what the environment variable MILLPOND_CHECK says, or "on".
+     */
+    const char *check;
 } millpond_pool_options;
 
 /**
@@ -414,6 +419,10 @@ typedef struct millpond_stats {
      * Gets that failed at the limit.
      */
     uint64_t exhausted;
+    /**
+     * Leases that were to stand on guarded pages (`check` = "sample:N") and could not, for want of addresses or places.
+     */
+    uint64_t unguarded;
 } millpond_stats;
 
 /**
@@ -671,6 +680,56 @@ millpond_status millpond_pool_trim(millpond_pool pool, size_t *out_bytes);
  */
 millpond_status millpond_pool_maintain(millpond_pool pool,
                                        size_t *out_bytes);
+
+/**
+ * Changes how closely a pool looks at its leases, from the next get and put on.
+ *
+ * "on", the default: handles and canaries are checked. "sites": places and threads of gets and puts are recorded too, and
+ * errors name them. "sample:N": as "on", and each N-th lease of up to 1 MiB of a thread stands on pages of its own, so that a
+ * write past its end and a use after its put fault at the instruction; see millpond_report_faults. "full": as "sites", and
+ * buffers are used again as late as possible, filled with a pattern meanwhile, so that a write after the put is found.
+ * "off", without canaries, is only for the making of a pool.
+ *
+ * @param pool the pool
+ * @param check the mode, a NUL-terminated string
+ * @return MILLPOND_OK
+ * @return MILLPOND_ERR_NULL: `check` is NULL
+ * @return MILLPOND_ERR_INVALID_ARGUMENT: `check` is none of these, or the change is to or from "off"
+ * @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+ *
+ * Ownership: `check` stays the caller's.
+ * Threads: Thread-safe.
+ */
+millpond_status millpond_pool_set_check(millpond_pool pool,
+                                        const char *check);
+
+/**
+ * Copies the name of a pool's mode, as millpond_pool_set_check takes it.
+ *
+ * @param pool the pool
+ * @param buffer receives as much of the name as fits, and a NUL; may be NULL if `capacity` is 0
+ * @param capacity bytes at `buffer`; 32 are enough for any
+ * @param out_len receives the whole length in bytes without the NUL
+ * @return MILLPOND_OK
+ * @return MILLPOND_ERR_NULL: `buffer` is NULL though `capacity` is not 0, or `out_len` is NULL
+ * @return MILLPOND_ERR_INVALID_ARGUMENT: no object can be as large as `capacity`
+ * @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+ *
+ * Threads: Thread-safe.
+ */
+millpond_status millpond_pool_check(millpond_pool pool, char *buffer, size_t capacity, size_t *out_len);
+
+/**
+ * Installs, once for the process, a handler of SIGSEGV and SIGBUS that writes on standard error whose lease it was when the
+ * address belongs to one that stands on guarded pages (`check` = "sample:N"), and then lets the handler run that stood before.
+ *
+ * @return MILLPOND_OK, also when it is installed already
+ * @return MILLPOND_ERR_IO: the system refuses
+ *
+ * Threads: Thread-safe.
+ * Fork: a child has the handler too.
+ */
+millpond_status millpond_report_faults(void);
 
 /**
  * Takes a lease of `len` bytes. What happens at the pool's limit is the pool's policy (`on_limit`).
@@ -1054,11 +1113,11 @@ millpond_status millpond_pool_leaks(millpond_pool pool,
 
 /** Value to begin a millpond_pool_options with: everything default. */
 #define MILLPOND_POOL_OPTIONS_INIT \
-    {sizeof(millpond_pool_options), NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    {sizeof(millpond_pool_options), NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL}
 
 /** Value to begin a millpond_stats with. */
 #define MILLPOND_STATS_INIT \
-    {sizeof(millpond_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    {sizeof(millpond_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /** Value to begin a millpond_class_stats with. */
 #define MILLPOND_CLASS_STATS_INIT {sizeof(millpond_class_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}

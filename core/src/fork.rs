@@ -10,7 +10,7 @@ use std::sync::{Arc, MutexGuard, Once, PoisonError};
 use crate::buffer::cache;
 use crate::buffer::depot::Doomed;
 use crate::buffer::inner::Inner;
-use crate::buffer::{registry, slot};
+use crate::buffer::{guard, history, registry, slot};
 use crate::site;
 use crate::sync;
 
@@ -62,6 +62,8 @@ extern "C" fn before() {
     }
     slot::lock_for_fork();
     site::lock_for_fork();
+    history::lock_for_fork();
+    guard::lock_for_fork();
     HELD.with(|held| *held.borrow_mut() = Some(Held { pools, turns }));
 }
 
@@ -78,6 +80,10 @@ fn after(child: bool) {
         return;
     };
     // SAFETY: `before` took the lock on this thread, of which a child has the copy.
+    unsafe { guard::unlock_after_fork() };
+    // SAFETY: as above.
+    unsafe { history::unlock_after_fork() };
+    // SAFETY: as above.
     unsafe { site::unlock_after_fork() };
     // SAFETY: as above.
     unsafe { slot::unlock_after_fork() };

@@ -18,9 +18,11 @@
 compile_error!("millpond is written for 64-bit Linux: mmap, mincore, membarrier and getrandom as they are there");
 
 mod buffer;
+mod check;
 mod clock;
 pub mod design;
 mod error;
+mod fault;
 mod fork;
 mod leaks;
 mod misuse;
@@ -31,7 +33,9 @@ mod sync;
 
 pub use buffer::raw;
 pub use buffer::{BufferPool, Builder, Detached, Held, Lease, PutError, Writer, default_pool, try_default_pool};
+pub use check::Check;
 pub use error::{Error, ErrorKind, Result};
+pub use fault::report_faults;
 pub use leaks::LeakRecord;
 pub use options::{Classes, ClearPolicy, LimitPolicy};
 pub use site::Site;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::buffer::classes::ClassTable;
+use crate::check::Check;
 use crate::error::{Error, Result};
 
 /// The capacities that a pool hands out.
@@ -69,6 +70,8 @@ pub(crate) struct Options {
     pub alignment: usize,
     pub thread_cache_bytes: usize,
     pub maintain_every: Option<Duration>,
+    /// None: what the environment says.
+    pub check: Option<Check>,
 }
 
 impl Default for Options {
@@ -83,6 +86,7 @@ impl Default for Options {
             alignment: ALIGNMENT_MIN,
             thread_cache_bytes: THREAD_CACHE_DEFAULT,
             maintain_every: None,
+            check: None,
         }
     }
 }
@@ -93,6 +97,7 @@ pub(crate) struct Checked {
     pub max_bytes: usize,
     pub max_retained_bytes: usize,
     pub thread_cache_bytes: usize,
+    pub check: Check,
 }
 
 impl Options {
@@ -158,6 +163,10 @@ impl Options {
             max_retained_bytes,
             // What threads keep for themselves is idle memory too.
             thread_cache_bytes: self.thread_cache_bytes.min(max_retained_bytes),
+            check: match self.check {
+                Some(check) => check,
+                None => Check::from_environment()?,
+            },
         })
     }
 }

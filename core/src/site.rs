@@ -82,6 +82,11 @@ impl Site {
         Site((index as u64) | (KIND_NAME << ADDRESS_BITS))
     }
 
+    /// Returns the place for a signal handler to write: without waiting for a lock that the interrupted code may hold.
+    pub(crate) fn in_signal(self) -> InSignal {
+        InSignal(self)
+    }
+
     pub(crate) fn bits(self) -> u64 {
         self.0
     }
@@ -115,6 +120,21 @@ impl fmt::Display for Site {
                 None => f.write_str("unknown"),
             },
             _ => f.write_str("unknown"),
+        }
+    }
+}
+
+/// See [`Site::in_signal`].
+pub(crate) struct InSignal(Site);
+
+impl fmt::Display for InSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if (self.0.0 >> ADDRESS_BITS) & 3 != KIND_NAME {
+            return self.0.fmt(f);
+        }
+        match NAMES.try_lock().as_ref().and_then(|names| names.get((self.0.0 & ADDRESS_MASK) as usize)) {
+            Some(name) => f.write_str(name),
+            None => f.write_str("unknown"),
         }
     }
 }

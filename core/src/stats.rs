@@ -111,6 +111,8 @@ stats! {
         overruns Counter,
         /// Gets that failed at the limit.
         exhausted Counter,
+        /// Leases that were to stand on guarded pages and could not, for want of addresses or places.
+        unguarded Counter,
     }
     /// The same for each size class, ascending.
     pub classes: Vec<ClassStats>,
@@ -282,6 +284,7 @@ impl Inner {
             foreign_puts: read(&self.counts.foreign_puts),
             overruns: read(&self.counts.overruns),
             exhausted: read(&self.counts.exhausted),
+            unguarded: read(&self.counts.unguarded),
             ..Stats::default()
         };
         let sizes = self.table.sizes();

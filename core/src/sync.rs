@@ -28,6 +28,11 @@ impl<T> Lock<T> {
         }
     }
 
+    /// Takes the lock if nobody holds it.
+    pub(crate) fn try_lock(&self) -> Option<LockGuard<'_, T>> {
+        self.0.try_lock().map(LockGuard)
+    }
+
     #[cold]
     fn lock_contended(&self) -> LockGuard<'_, T> {
         let mut tries = 0_u32;

@@ -276,16 +276,23 @@ unsafe fn put(
 ) -> millpond_status {
     match raw::put_idle(pool, lease_id, used) {
         Idle::Done => millpond_status::MILLPOND_OK,
-        Idle::Begun(begun) => put_rest(begun, lease_id),
+        // SAFETY: the caller's promise.
+        Idle::Begun(begun) => unsafe { put_rest(begun, lease_id, file, line) },
         // SAFETY: the caller's promise.
         Idle::Untouched => unsafe { put_with_care(pool, lease_id, used.unwrap_or(0), file, line, used.is_none()) },
     }
 }
 
+/// Ends a put that found something on its way; as a C function for the reason of `get_with_care`.
+///
+/// # Safety
+/// As for `put`.
 #[cold]
 #[inline(never)]
-extern "C" fn put_rest(begun: Begun, lease_id: u64) -> millpond_status {
-    boundary::status(|| raw::put_rest(begun, lease_id))
+unsafe extern "C" fn put_rest(begun: Begun, lease_id: u64, file: *const c_char, line: u32) -> millpond_status {
+    // SAFETY: the caller's promise.
+    let site = unsafe { site(file, line) };
+    boundary::status(|| raw::put_rest(begun, lease_id, site))
 }
 
 /// The part of a put that calls; as a C function for the reason of `get_with_care`.

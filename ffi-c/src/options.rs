@@ -4,12 +4,14 @@ use std::ffi::c_char;
 use std::mem::size_of;
 use std::time::Duration;
 
-use pond::{BufferPool, Builder, Classes, ClearPolicy, LimitPolicy, Result};
+use pond::{BufferPool, Builder, Check, Classes, ClearPolicy, LimitPolicy, Result};
 
 use crate::boundary::{self, Sized, invalid};
 
 /// Says zero where 0 means the default: `max_retained_bytes = MILLPOND_ZERO` keeps no idle memory.
 pub const MILLPOND_ZERO: usize = usize::MAX;
+/// Longer than any mode's name.
+const CHECK_TEXT_MAX: usize = 32;
 /// Longest name of a pool in bytes, without the NUL.
 pub const MILLPOND_NAME_MAX: usize = 64;
 
@@ -67,15 +69,27 @@ pub struct millpond_pool_options {
     pub on_limit: u32,
     /// One of MILLPOND_CLEAR_*.
     pub clear: u32,
+    /// How closely the pool looks at its leases: "off", "on", "sites", "sample:N" or "full", as for millpond_pool_set_check.
+    /// NULL: what the environment variable MILLPOND_CHECK says, or "on".
+    pub check: *const c_char,
 }
 
-// SAFETY: begins with its size; integers and pointers only; 12 words of 8 bytes and two of 4 leave no padding.
+// SAFETY: begins with its size; integers and pointers only; 13 words of 8 bytes and two of 4 leave no padding.
 unsafe impl Sized for millpond_pool_options {
     const FIRST: usize = 104;
     const NAME: &'static str = "millpond_pool_options";
 }
 
-const _: () = assert!(size_of::<usize>() != 8 || size_of::<millpond_pool_options>() == 104);
+const _: () = assert!(size_of::<usize>() != 8 || size_of::<millpond_pool_options>() == 112);
+
+/// Reads a mode's name.
+///
+/// # Safety
+/// `text` is NULL or a NUL-terminated string.
+pub(crate) unsafe fn check(text: *const c_char, argument: &'static str) -> Result<Check> {
+    // SAFETY: the promise of this function.
+    unsafe { boundary::text(text, CHECK_TEXT_MAX, argument) }?.parse()
+}
 
 /// The number a size option stands for; `None` for the default.
 fn size(option: usize) -> Option<usize> {
@@ -127,7 +141,7 @@ impl millpond_pool_options {
     }
 
     /// # Safety
-    /// `name` and `classes` are NULL or readable as their comments say.
+    /// `name`, `classes` and `check` are NULL or readable as their comments say.
     unsafe fn builder(&self) -> Result<Builder> {
         // SAFETY: the promise of this function.
         let classes = unsafe { self.classes() }?;
@@ -150,6 +164,10 @@ impl millpond_pool_options {
         }
         if self.maintain_every_ms != 0 {
             builder = builder.maintain_every(Duration::from_millis(self.maintain_every_ms));
+        }
+        if !self.check.is_null() {
+            // SAFETY: the promise of this function.
+            builder = builder.check(unsafe { check(self.check, "options.check") }?);
         }
         Ok(builder)
     }

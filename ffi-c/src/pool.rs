@@ -172,3 +172,73 @@ pub unsafe extern "C" fn millpond_pool_trim(pool: millpond_pool, out_bytes: *mut
 pub unsafe extern "C" fn millpond_pool_maintain(pool: millpond_pool, out_bytes: *mut usize) -> millpond_status {
     bytes_given_back(pool, out_bytes, BufferPool::maintain)
 }
+
+/// Changes how closely a pool looks at its leases, from the next get and put on.
+///
+/// "on", the default: handles and canaries are checked. "sites": places and threads of gets and puts are recorded too, and
+/// errors name them. "sample:N": as "on", and each N-th lease of up to 1 MiB of a thread stands on pages of its own, so that a
+/// write past its end and a use after its put fault at the instruction; see millpond_report_faults. "full": as "sites", and
+/// buffers are used again as late as possible, filled with a pattern meanwhile, so that a write after the put is found.
+/// "off", without canaries, is only for the making of a pool.
+///
+/// @param pool the pool
+/// @param check the mode, a NUL-terminated string
+/// @return MILLPOND_OK
+/// @return MILLPOND_ERR_NULL: `check` is NULL
+/// @return MILLPOND_ERR_INVALID_ARGUMENT: `check` is none of these, or the change is to or from "off"
+/// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+///
+/// Ownership: `check` stays the caller's.
+/// Threads: Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn millpond_pool_set_check(pool: millpond_pool, check: *const c_char) -> millpond_status {
+    boundary::status(|| {
+        // SAFETY: the caller's word that `check` is a string.
+        let check = unsafe { crate::options::check(check, "check") }?;
+        raw::pool(pool)?.set_check(check)
+    })
+}
+
+/// Copies the name of a pool's mode, as millpond_pool_set_check takes it.
+///
+/// @param pool the pool
+/// @param buffer receives as much of the name as fits, and a NUL; may be NULL if `capacity` is 0
+/// @param capacity bytes at `buffer`; 32 are enough for any
+/// @param out_len receives the whole length in bytes without the NUL
+/// @return MILLPOND_OK
+/// @return MILLPOND_ERR_NULL: `buffer` is NULL though `capacity` is not 0, or `out_len` is NULL
+/// @return MILLPOND_ERR_INVALID_ARGUMENT: no object can be as large as `capacity`
+/// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+///
+/// Threads: Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn millpond_pool_check(
+    pool: millpond_pool,
+    buffer: *mut c_char,
+    capacity: usize,
+    out_len: *mut usize,
+) -> millpond_status {
+    boundary::status(|| {
+        // SAFETY: the caller owns `capacity` bytes at `buffer`.
+        let mut buffer = unsafe { OutSlice::new(buffer, capacity, "buffer") }?;
+        // SAFETY: the caller owns what `out_len` points to.
+        let out_len = unsafe { Out::new(out_len, "out_len") }?;
+        let check = raw::pool(pool)?.check().to_string();
+        set_text(&mut buffer, &check);
+        out_len.set(check.len());
+        Ok(())
+    })
+}
+
+/// Installs, once for the process, a handler of SIGSEGV and SIGBUS that writes on standard error whose lease it was when the
+/// address belongs to one that stands on guarded pages (`check` = "sample:N"), and then lets the handler run that stood before.
+///
+/// @return MILLPOND_OK, also when it is installed already
+/// @return MILLPOND_ERR_IO: the system refuses
+///
+/// Threads: Thread-safe.
+/// Fork: a child has the handler too.
+#[unsafe(no_mangle)]
+pub extern "C" fn millpond_report_faults() -> millpond_status {
+    boundary::status(pond::report_faults)
+}

@@ -69,9 +69,11 @@ pub struct millpond_stats {
     pub overruns: u64,
     /// Gets that failed at the limit.
     pub exhausted: u64,
+    /// Leases that were to stand on guarded pages (`check` = "sample:N") and could not, for want of addresses or places.
+    pub unguarded: u64,
 }
 
-// SAFETY: begins with its size; 26 words of 8 bytes leave no padding.
+// SAFETY: begins with its size; 27 words of 8 bytes leave no padding.
 unsafe impl Sized for millpond_stats {
     const FIRST: usize = 208;
     const NAME: &'static str = "millpond_stats";
@@ -116,7 +118,7 @@ unsafe impl Sized for millpond_class_stats {
     const NAME: &'static str = "millpond_class_stats";
 }
 
-const _: () = assert!(size_of::<usize>() != 8 || size_of::<millpond_stats>() == 208);
+const _: () = assert!(size_of::<usize>() != 8 || size_of::<millpond_stats>() == 216);
 const _: () = assert!(size_of::<usize>() != 8 || size_of::<millpond_class_stats>() == 96);
 
 impl From<&pond::Stats> for millpond_stats {
@@ -148,6 +150,7 @@ impl From<&pond::Stats> for millpond_stats {
             foreign_puts: stats.foreign_puts,
             overruns: stats.overruns,
             exhausted: stats.exhausted,
+            unguarded: stats.unguarded,
         }
     }
 }

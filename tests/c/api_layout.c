@@ -41,6 +41,7 @@ int main(void) {
     AT(millpond_pool_options, maintain_every_ms, 88);
     AT(millpond_pool_options, on_limit, 96);
     AT(millpond_pool_options, clear, 100);
+    AT(millpond_pool_options, check, 104);
 
     CHECK(sizeof(millpond_stats) >= 208);
     AT(millpond_stats, allocations, 8);
@@ -50,6 +51,7 @@ int main(void) {
     AT(millpond_stats, retained_bytes, 104);
     AT(millpond_stats, created, 152);
     AT(millpond_stats, exhausted, 200);
+    AT(millpond_stats, unguarded, 208);
 
     CHECK(sizeof(millpond_class_stats) >= 96);
     AT(millpond_class_stats, size, 8);

@@ -8,6 +8,7 @@ use super::depot::Entry;
 use super::inner::Inner;
 use super::memory;
 use super::slot::Slot;
+use crate::check::Check;
 use crate::options::ClearPolicy;
 use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64};
 
@@ -59,7 +60,9 @@ pub(crate) struct ThreadCache {
     /// The pool, valid while the cache is in the registry's list.
     pub inner: *const Inner,
     /// The stripe of the depots that this thread uses.
-    pub home: usize,
+    pub home: u32,
+    /// How many gets until a lease is guarded; only in that mode.
+    pub until_guarded: Cell<u32>,
     /// The gets and puts at the last look of `maintain`; guarded by the registry's lock.
     pub seen: Cell<u64>,
     /// The most bytes that the magazines hold.
@@ -116,12 +119,17 @@ impl ThreadCache {
             requested: AtomicU64::new(0),
             returned: AtomicU64::new(0),
             cached: cached as u32,
-            // What has to be cleared at get takes the long way.
-            served: if inner.clear == ClearPolicy::OnGet { 0 } else { cached as u32 },
+            // What has to be cleared at get takes the long way, and where gets are counted for the next guarded lease.
+            served: match inner.check() {
+                Check::Sample(_) => 0,
+                _ if inner.clear == ClearPolicy::OnGet => 0,
+                _ => cached as u32,
+            },
             pool_id: inner.id,
             counts,
             inner,
-            home,
+            home: home as u32,
+            until_guarded: Cell::new(if let Check::Sample(every) = inner.check() { every.get() } else { 0 }),
             seen: Cell::new(0),
             budget,
             magazines,
@@ -179,6 +187,11 @@ impl ThreadCache {
         }
     }
 
+    /// Says whether the cache has ended: its owner never gets in again.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.gate.load(Ordering::Relaxed) & GATE_ORPHAN != 0
+    }
+
     pub(crate) fn wait_until_idle(&self) {
         let mut tries = 0;
         while self.busy.load(Ordering::SeqCst) != 0 {
@@ -198,6 +211,16 @@ impl ThreadCache {
         if class >= self.served as usize {
             return None;
         }
+        self.pop_from(class, len)
+    }
+
+    /// As [`ThreadCache::pop`], for a get that goes the long way.
+    pub(crate) fn pop_any(&self, class: usize, len: usize) -> Option<&'static Slot> {
+        if self.is_cached(class) { self.pop_from(class, len) } else { None }
+    }
+
+    #[inline(always)]
+    fn pop_from(&self, class: usize, len: usize) -> Option<&'static Slot> {
         let magazine = &self.magazines[class % MAGAZINES];
         let slot = magazine.pop()?;
         increase(&magazine.counts.gets, 1);
@@ -389,6 +412,7 @@ static NOBODY: Nobody = Nobody(ThreadCache {
     counts: Vec::new(),
     inner: std::ptr::null(),
     home: 0,
+    until_guarded: Cell::new(0),
     seen: Cell::new(0),
     budget: 0,
     magazines: [const { Magazine::full() }; MAGAZINES],

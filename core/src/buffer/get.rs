@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::depot::{Doomed, Entry};
+use super::guard;
+use super::history;
 use super::inner::{Inner, Refusal, add};
 use super::memory;
 use super::registry;
@@ -45,6 +47,11 @@ impl Inner {
         }
         self.check_len(len)?;
         let class = self.table.index(len);
+        if self.clear != ClearPolicy::OnGet
+            && let Some(entry) = self.get_sampled(class, len)
+        {
+            return Ok(entry);
+        }
         let (entry, zero) = match self.find_or_create(class, len) {
             Ok(found) => found,
             Err(Refusal::Memory) => return Err(self.memory_error(len)),
@@ -59,6 +66,17 @@ impl Inner {
         }
         self.count_get(class, len);
         Ok(entry)
+    }
+
+    /// Records a lease that was just got, as closely as the pool looks.
+    pub(crate) fn record(&self, entry: Entry, len: usize, site: Site) {
+        record(entry, len, site);
+        if guard::is_guarded(entry.slot) {
+            guard::note_get(entry, len, site);
+        }
+        if self.check().records() {
+            history::got(entry.slot.index(), site);
+        }
     }
 
     /// Refuses lengths whose buffer could not exist.
@@ -97,7 +115,7 @@ impl Inner {
         if found.is_none() {
             clock::tick();
             let mut unplaced = None;
-            self.take_idle(class, cache.home, magazine.batch().max(1), |entry| {
+            self.take_idle(class, cache.home as usize, magazine.batch().max(1), |entry| {
                 if found.is_none() {
                     found = Some(entry);
                 } else if !magazine.push(entry.slot) {
@@ -149,6 +167,7 @@ impl Inner {
     /// Destroys idle buffers, in the depots first, then those in threads' caches, and tries again.
     fn retry_after_making_room(&self, class: usize, len: usize) -> Result<Option<(Entry, bool)>> {
         let wanted = self.capacity_for(len);
+        self.end_quarantine();
         for flush in [false, true] {
             if flush {
                 self.flush_caches(|_| true);

@@ -10,6 +10,7 @@ impl Inner {
     /// Destroys everything idle. Returns its capacity in bytes.
     pub(crate) fn trim(&self) -> usize {
         clock::tick();
+        self.end_quarantine();
         let mut doomed = Doomed::default();
         {
             let mut registry = registry::lock();
@@ -75,6 +76,7 @@ impl Inner {
                 member.blocks.iter().for_each(|block| block.shut());
             }
         }
+        self.end_quarantine();
         for class in 0..self.classes.len() {
             self.drain_idle(class, usize::MAX, true, &mut doomed);
         }

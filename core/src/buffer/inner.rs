@@ -9,12 +9,15 @@ use super::BufferPool;
 use super::cache::{self, CACHED_MAX, ThreadCache};
 use super::classes::ClassTable;
 use super::depot::{Depot, Doomed, Entry};
+use super::guard;
 use super::lease::State;
 use super::memory;
+use super::quarantine::Quarantine;
 use super::registry;
 use super::slab::Slabs;
 use super::slot::{self, MAPPED, OVERSIZED, SINGLE, UNTOUCHED};
 use super::stock::Block;
+use crate::check::Check;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ClearPolicy, LimitPolicy, Options};
@@ -63,6 +66,7 @@ pub(crate) struct PoolCounts {
     pub foreign_puts: AtomicU64,
     pub overruns: AtomicU64,
     pub exhausted: AtomicU64,
+    pub unguarded: AtomicU64,
 }
 
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
@@ -77,6 +81,14 @@ pub(crate) struct Inner {
     pub state: State,
     pub table: ClassTable,
     pub clear: ClearPolicy,
+    /// Whether handles' leases have canaries: the pool was not made with its checks off.
+    canaries: bool,
+    /// The mode, as `Check::to_bits`.
+    check: AtomicU64,
+    /// Gets in a mode that guards some of them, of threads without a cache.
+    pub sampled: AtomicU64,
+    /// Buffers that come back later; see `quarantine.rs`.
+    pub quarantine: Lock<Quarantine>,
     pub thread_cache_bytes: usize,
     pub name: String,
     pub max_bytes: usize,
@@ -132,6 +144,10 @@ impl Inner {
             id,
             state: State::of_pool(id),
             clear: options.clear,
+            canaries: checked.check != Check::Off,
+            check: AtomicU64::new(checked.check.to_bits()),
+            sampled: AtomicU64::new(0),
+            quarantine: Lock::new(Quarantine::default()),
             thread_cache_bytes: checked.thread_cache_bytes,
             name: match &options.name {
                 Some(name) => name.clone(),
@@ -178,10 +194,58 @@ impl Inner {
         self.table.index(capacity)
     }
 
+    pub(crate) fn check(&self) -> Check {
+        Check::from_bits(self.check.load(Ordering::Relaxed))
+    }
+
+    /// Says whether a canary stands behind each lease that is not known to be left alone.
+    #[inline(always)]
+    pub(crate) fn has_canaries(&self) -> bool {
+        self.canaries
+    }
+
+    pub(crate) fn alignment(&self) -> usize {
+        self.alignment
+    }
+
+    /// Gives back what `reserve` took for a buffer that was not made.
+    pub(crate) fn unreserve_total(&self, capacity: usize) {
+        self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
+    }
+
+    /// Counts a buffer that was made for one lease, of `capacity` bytes.
+    pub(crate) fn count_created(&self, capacity: usize) {
+        let class = self.class_of_capacity(capacity);
+        add(&self.classes[class].counts.allocations, 1);
+        if class == self.table.sizes().len() {
+            add(&self.counts.oversized_live_bytes, capacity as u64);
+            add(&self.counts.oversized_requests, 1);
+        }
+        self.note_peak(0);
+    }
+
+    /// Changes the mode. The threads' caches end, because they go by the old one.
+    pub(crate) fn set_check(&self, check: Check) {
+        self.check.store(check.to_bits(), Ordering::Relaxed);
+        let mut doomed = Doomed::default();
+        if let Some(member) = registry::lock().member(self.id) {
+            member.orphan(|cache| self.absorb(cache, &mut doomed));
+        }
+        if check != Check::Full {
+            self.end_quarantine();
+        }
+        self.destroy_all(&mut doomed);
+    }
+
     /// Returns the calling thread's cache, made now if it has none. `None` when it cannot have one.
     pub(crate) fn own_cache(&self) -> Option<&'static ThreadCache> {
-        if let Some(cache) = cache::find(self.id) {
+        if let Some(cache) = cache::find(self.id)
+            && !cache.is_orphan()
+        {
             return Some(cache);
+        }
+        if self.is_closed() || self.check().records() {
+            return None;
         }
         if !sync::has_asymmetric_barrier() || !cache::may_remember() || !cache::make_room() {
             return None;
@@ -241,7 +305,7 @@ impl Inner {
 
     /// Returns the stripe that the calling thread uses.
     pub(crate) fn home(&self) -> usize {
-        cache::find(self.id).map_or(0, |cache| cache.home)
+        cache::find(self.id).map_or(0, |cache| cache.home as usize)
     }
 
     /// Counts a get that no magazine counted.
@@ -276,7 +340,7 @@ impl Inner {
     }
 
     /// Takes room for a new buffer from the pool's limit.
-    fn reserve(&self, bytes: usize) -> bool {
+    pub(crate) fn reserve(&self, bytes: usize) -> bool {
         self.total_bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |total| {
                 total.checked_add(bytes).filter(|sum| *sum <= self.max_bytes)
@@ -314,13 +378,7 @@ impl Inner {
             self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
         }
         let entry = made.ok_or(Refusal::Memory)?;
-        let class = self.class_of_capacity(capacity);
-        add(&self.classes[class].counts.allocations, 1);
-        if class == self.table.sizes().len() {
-            add(&self.counts.oversized_live_bytes, capacity as u64);
-            add(&self.counts.oversized_requests, 1);
-        }
-        self.note_peak(0);
+        self.count_created(capacity);
         Ok((entry, true))
     }
 
@@ -358,7 +416,7 @@ impl Inner {
     }
 
     /// Returns a strong reference for a buffer; [`Inner::release`] ends it.
-    fn strong(&self) -> *mut Inner {
+    pub(crate) fn strong(&self) -> *mut Inner {
         let this: *const Inner = self;
         // SAFETY: an `Inner` lives in an `Arc` only (`registry::register`), and `self` proves it is alive.
         unsafe { Arc::increment_strong_count(this) };
@@ -366,7 +424,7 @@ impl Inner {
     }
 
     /// Ends a buffer's strong reference. `self` may be gone afterwards unless the caller holds another one.
-    fn release(&self) {
+    pub(crate) fn release(&self) {
         // SAFETY: the count that `strong` took, given back once.
         unsafe { Arc::decrement_strong_count(std::ptr::from_ref(self)) };
     }
@@ -406,6 +464,12 @@ impl Inner {
         let capacity = entry.slot.capacity();
         let class = self.class_of_capacity(capacity);
         let mapped = entry.slot.flags() & MAPPED != 0;
+        if guard::is_guarded(entry.slot) {
+            slot::free(entry.slot);
+            guard::give_up(entry.data);
+            self.release();
+            return;
+        }
         slot::free(entry.slot);
         if let Some(data) = NonNull::new(entry.data) {
             match &self.classes[class].slabs {
@@ -493,7 +557,7 @@ impl Inner {
     pub(crate) fn flush(&self, cache: &ThreadCache, doomed: &mut Doomed) {
         for (class, magazine) in cache.magazines().iter().enumerate() {
             while let Some(slot) = magazine.pop() {
-                self.give_idle(class, cache.home, &[Entry::of(slot)], doomed);
+                self.give_idle(class, cache.home as usize, &[Entry::of(slot)], doomed);
             }
         }
     }
@@ -563,6 +627,7 @@ impl Inner {
     }
 
     pub(crate) fn lock_for_fork(&self) {
+        self.quarantine.lock_for_fork();
         for class in &self.classes {
             class.depot.lock_for_fork();
             if let Some(slabs) = &class.slabs {
@@ -574,6 +639,8 @@ impl Inner {
     /// # Safety
     /// As [`Lock::unlock_after_fork`].
     pub(crate) unsafe fn unlock_after_fork(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.quarantine.unlock_after_fork() };
         for class in &self.classes {
             // SAFETY: the caller's promise.
             unsafe { class.depot.unlock_after_fork() };

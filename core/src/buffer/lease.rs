@@ -3,6 +3,7 @@
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
@@ -158,8 +159,8 @@ impl Lease {
     /// Makes a lease of a buffer whose handle just ended; the canary of the handle stands behind its length.
     pub(crate) fn from_handle(entry: Entry, len: usize, handle: u64) -> Lease {
         // A damaged one stays, for the put to find.
-        if put::disarm_canary(entry, len, handle) {
-            put::arm_canary(entry, len, entry.slot.handle.load(Ordering::Relaxed));
+        if put::disarm(entry, len, handle) {
+            put::arm(entry, len, entry.slot.handle.load(Ordering::Relaxed));
         }
         let mut state = State::of(entry);
         state.set_dirty(len);
@@ -171,11 +172,6 @@ impl Lease {
             slot: entry.slot,
             state,
         }
-    }
-
-    /// Makes the lease of any buffer that was just taken from a pool.
-    pub(crate) fn issue_slow(entry: Entry, len: usize, site: Site) -> Lease {
-        Lease::issue(entry, len, State::of(entry), site)
     }
 
     /// Makes the lease of a buffer that was taken and recorded.
@@ -228,7 +224,7 @@ impl Lease {
     #[inline]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         if !self.state.is_armed() {
-            put::arm_canary(self.entry(), self.len, self.canary());
+            put::arm(self.entry(), self.len, self.canary());
         }
         self.state.set_armed(true);
         self.state.set_dirty(self.len);
@@ -262,8 +258,9 @@ impl Lease {
     /// `OVERRUN`: something was written past the length through a raw pointer. The buffer is discarded, the lease
     /// is over all the same.
     #[inline]
+    #[track_caller]
     pub fn put(self) -> Result<()> {
-        ManuallyDrop::new(self).give_back()
+        ManuallyDrop::new(self).give_back(Site::rust(Location::caller()))
     }
 
     /// Gives the buffer back, with the caller's word that only the first `used` bytes were written: only those are
@@ -272,6 +269,7 @@ impl Lease {
     /// # Errors
     /// `INVALID_ARGUMENT`: `used` is above the length; the lease was put as if all of it were written.
     /// `OVERRUN` as for [`put`](Lease::put).
+    #[track_caller]
     pub fn put_used(self, used: usize) -> Result<()> {
         let (len, name) = (self.len, &put::pool_of(self.slot).name);
         if used > len {
@@ -285,7 +283,7 @@ impl Lease {
         }
         let mut this = ManuallyDrop::new(self);
         this.state.set_dirty(used);
-        this.give_back()
+        this.give_back(Site::rust(Location::caller()))
     }
 
     /// Says that at least the first `written` bytes were written, by somebody who has the address: a binding, or
@@ -303,7 +301,7 @@ impl Lease {
     pub(crate) fn disarm(&mut self) -> bool {
         let armed = self.state.is_armed();
         self.state.set_armed(false);
-        !armed || put::disarm_canary(self.entry(), self.len, self.canary())
+        !armed || put::disarm(self.entry(), self.len, self.canary())
     }
 
     /// Returns the handle that the canary is made from: nobody changes it while the lease lives.
@@ -317,14 +315,14 @@ impl Lease {
     }
 
     #[inline(always)]
-    fn give_back(&mut self) -> Result<()> {
+    fn give_back(&mut self, site: Site) -> Result<()> {
         // By value, so that a lease that lives in registers stays there.
         let (entry, len, state) = (self.entry(), self.len, self.state);
         if state.is_clean() {
-            put::finish(entry, len, state.front(), state.class());
+            put::finish(entry, len, state.front(), state.class(), site);
             return Ok(());
         }
-        give_back_dirty(entry, len, state)
+        give_back_dirty(entry, len, state, site)
     }
 
     /// Turns the lease into shared read-only bytes. The buffer goes back by itself when the last clone is dropped,
@@ -423,7 +421,7 @@ impl Lease {
         }
         if self.state.is_armed() {
             // The canary stands at the old length, and would be found damaged at the new one.
-            if !put::disarm_canary(self.entry(), self.len, self.canary()) {
+            if !put::disarm(self.entry(), self.len, self.canary()) {
                 return;
             }
             self.state.set_armed(false);
@@ -442,7 +440,7 @@ impl Lease {
 fn release(data: NonNull<u8>, slot: &'static Slot, len: usize, state: State) {
     let entry = Entry { data: data.as_ptr(), slot };
     if state.is_clean() {
-        put::finish(entry, len, state.front(), state.class());
+        put::finish(entry, len, state.front(), state.class(), Site::NONE);
     } else {
         release_dirty(data, slot, len, state);
     }
@@ -452,18 +450,18 @@ fn release(data: NonNull<u8>, slot: &'static Slot, len: usize, state: State) {
 #[inline(never)]
 fn release_dirty(data: NonNull<u8>, slot: &'static Slot, len: usize, state: State) {
     // An overrun is counted in the statistics.
-    let _ = give_back_dirty(Entry { data: data.as_ptr(), slot }, len, state);
+    let _ = give_back_dirty(Entry { data: data.as_ptr(), slot }, len, state, Site::NONE);
 }
 
 #[inline(never)]
-fn give_back_dirty(entry: Entry, len: usize, state: State) -> Result<()> {
+fn give_back_dirty(entry: Entry, len: usize, state: State, site: Site) -> Result<()> {
     let inner = put::pool_of(entry.slot);
     let canary = entry.slot.handle.load(Ordering::Relaxed);
-    if state.is_armed() && !put::disarm_canary(entry, len, canary) {
+    if state.is_armed() && !put::disarm(entry, len, canary) {
         return Err(inner.overrun(entry, len, canary));
     }
     inner.scrub(entry, state.dirty(len));
-    put::finish(entry, len, state.front(), state.class());
+    put::finish(entry, len, state.front(), state.class(), site);
     Ok(())
 }
 

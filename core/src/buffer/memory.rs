@@ -73,6 +73,20 @@ pub(crate) unsafe fn commit(start: NonNull<u8>, len: usize) -> bool {
     unsafe { libc::mprotect(start.as_ptr().cast(), len, libc::PROT_READ | libc::PROT_WRITE) == 0 }
 }
 
+/// Makes whole pages inaccessible and gives their memory back; `false`, and nothing done, where the system refuses.
+///
+/// # Safety
+/// The range is inside a mapping of the caller's, and nobody rightly uses it.
+pub(crate) unsafe fn forbid(start: NonNull<u8>, len: usize) -> bool {
+    // SAFETY: the caller's promise.
+    let forbidden = unsafe { libc::mprotect(start.as_ptr().cast(), len, libc::PROT_NONE) == 0 };
+    if forbidden {
+        // SAFETY: as above. A refusal only means that the memory is given back later.
+        unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_DONTNEED) };
+    }
+    forbidden
+}
+
 fn map_anywhere(len: usize) -> Option<NonNull<u8>> {
     map_with(len, libc::PROT_READ | libc::PROT_WRITE)
 }

@@ -5,12 +5,15 @@ pub(crate) mod classes;
 pub(crate) mod depot;
 mod detached;
 mod get;
+pub(crate) mod guard;
 mod held;
+pub(crate) mod history;
 mod housekeeping;
 pub(crate) mod inner;
 mod lease;
 pub(crate) mod memory;
 mod put;
+mod quarantine;
 pub mod raw;
 pub(crate) mod registry;
 mod slab;
@@ -31,6 +34,7 @@ pub use held::Held;
 pub use lease::{Lease, PutError};
 pub use writer::Writer;
 
+use crate::check::Check;
 use crate::error::{Error, ErrorKind, Result};
 use crate::leaks::LeakRecord;
 use crate::options::{Classes, ClearPolicy, LimitPolicy, Options};
@@ -132,6 +136,13 @@ impl Builder {
     /// the pool. Default: no thread; the program calls `maintain` itself. A child of `fork` has no such thread.
     pub fn maintain_every(mut self, interval: Duration) -> Builder {
         self.options.maintain_every = Some(interval);
+        self
+    }
+
+    /// Says how closely the pool looks at its leases. Default: what the environment variable `MILLPOND_CHECK` says, or
+    /// [`Check::On`].
+    pub fn check(mut self, check: Check) -> Builder {
+        self.options.check = Some(check);
         self
     }
 
@@ -245,7 +256,7 @@ impl BufferPool {
     fn get_in_registers(&self, len: usize, site: Site) -> (Option<&'static Slot>, Option<Box<Error>>) {
         match self.inner.get_slow(len, Patience::Policy) {
             Ok(entry) => {
-                get::record(entry, len, site);
+                self.inner.record(entry, len, site);
                 (Some(entry.slot), None)
             }
             Err(error) => (None, memory::try_box(error).ok()),
@@ -271,7 +282,8 @@ impl BufferPool {
     #[inline(never)]
     fn get_with(&self, len: usize, patience: Patience, site: Site) -> Result<Lease> {
         let entry = self.inner.get_slow(len, patience)?;
-        Ok(Lease::issue_slow(entry, len, site))
+        self.inner.record(entry, len, site);
+        Ok(Lease::of_slot(entry.slot, len))
     }
 
     /// Takes a lease without waiting and within the limit, whatever the pool's policy.
@@ -337,11 +349,34 @@ impl BufferPool {
         self.get(capacity).map(Writer::over)
     }
 
+    /// Returns how closely the pool looks at its leases.
+    pub fn check(&self) -> Check {
+        self.inner.check()
+    }
+
+    /// Changes how closely the pool looks at its leases, from the next get and put on. What the threads keep for
+    /// themselves goes to the depots.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`: to or from [`Check::Off`]. Whether canaries stand behind leases is decided when the pool is made.
+    pub fn set_check(&self, check: Check) -> Result<()> {
+        if (check == Check::Off) == self.inner.has_canaries() {
+            return Err(Error::invalid(format_args!(
+                "check is \"{check}\" and pool \"{}\" has \"{}\": a pool is made with \"off\" or never has it",
+                self.inner.name,
+                self.inner.check()
+            )));
+        }
+        self.inner.set_check(check);
+        Ok(())
+    }
+
     /// Gives a lease back to this pool, closed or not. Dropping the lease does the same without the checks' result.
     ///
     /// # Errors
     /// `FOREIGN_LEASE`: the lease is another pool's; the error holds it, still live. `OVERRUN`: something was
     /// written past the length; the buffer is discarded.
+    #[track_caller]
     pub fn put(&self, lease: Lease) -> Result<(), PutError> {
         if lease.pool_id() != self.inner.id {
             add(&self.inner.counts.foreign_puts, 1);

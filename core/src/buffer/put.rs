@@ -1,13 +1,17 @@
 //! Takes buffers back: checks what stands behind the length, clears, keeps or destroys.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::cache;
 use super::depot::{Doomed, Entry};
+use super::guard;
+use super::history::{self, Act};
 use super::inner::{Inner, add};
 use super::memory;
 use super::slot::{self, Slot};
+use crate::check::Check;
 use crate::clock;
 use crate::error::{Error, ErrorKind};
 use crate::options::ClearPolicy;
@@ -40,6 +44,20 @@ pub(crate) fn disarm_canary(entry: Entry, len: usize, handle: u64) -> bool {
     intact
 }
 
+/// As [`arm_canary`], for a lease of any kind.
+pub(crate) fn arm(entry: Entry, len: usize, handle: u64) {
+    if guard::is_guarded(entry.slot) {
+        guard::arm(entry, len, handle);
+    } else {
+        arm_canary(entry, len, handle);
+    }
+}
+
+/// As [`disarm_canary`], for a lease of any kind.
+pub(crate) fn disarm(entry: Entry, len: usize, handle: u64) -> bool {
+    if guard::is_guarded(entry.slot) { guard::is_intact(entry, len, handle) } else { disarm_canary(entry, len, handle) }
+}
+
 /// Returns the pool of a buffer that the caller holds.
 #[inline(always)]
 pub(crate) fn pool_of(slot: &Slot) -> &Inner {
@@ -50,30 +68,43 @@ pub(crate) fn pool_of(slot: &Slot) -> &Inner {
 
 /// Gives a clean buffer back whose pool's caches stand at `front`; a class that no pool has leads to no magazine.
 #[inline(always)]
-pub(crate) fn finish(entry: Entry, len: usize, front: usize, class: usize) {
+pub(crate) fn finish(entry: Entry, len: usize, front: usize, class: usize, site: Site) {
+    if !finish_fast(entry, len, front, class) {
+        finish_slow(entry, len, site);
+    }
+}
+
+/// As [`finish`] where the thread's cache takes the buffer; `false` when it does not.
+#[inline(always)]
+pub(crate) fn finish_fast(entry: Entry, len: usize, front: usize, class: usize) -> bool {
     entry.slot.taken.store(0, Ordering::Relaxed);
     let cache = cache::at_front(front);
-    if cache.enter(entry.slot.pool.load(Ordering::Relaxed)) {
-        let kept = cache.push(class, entry.slot, len);
-        cache.leave();
-        if kept {
-            return;
-        }
+    if !cache.enter(entry.slot.pool.load(Ordering::Relaxed)) {
+        return false;
     }
-    finish_slow(entry, len);
+    let kept = cache.push(class, entry.slot, len);
+    cache.leave();
+    kept
 }
 
 #[cold]
 #[inline(never)]
-fn finish_slow(entry: Entry, len: usize) {
-    pool_of(entry.slot).put_slow(entry, len);
+fn finish_slow(entry: Entry, len: usize, site: Site) {
+    pool_of(entry.slot).put_slow(entry, len, entry.slot.handle.load(Ordering::Relaxed), site);
 }
 
 impl Inner {
-    /// Takes back what no magazine could. The pool may be gone afterwards, with its last buffer.
+    /// Takes back what no magazine could: the buffer of the lease with this handle. The pool may be gone afterwards,
+    /// with its last buffer.
     #[cold]
     #[inline(never)]
-    pub(crate) fn put_slow(&self, entry: Entry, len: usize) {
+    pub(crate) fn put_slow(&self, entry: Entry, len: usize, handle: u64, site: Site) {
+        if guard::is_guarded(entry.slot) {
+            guard::note_put(entry, site);
+        }
+        if self.check().records() {
+            history::put(entry.slot.index(), handle, len, site);
+        }
         let class = self.class_of_capacity(entry.slot.capacity());
         self.count_put(class, len);
         self.take_back(class, entry);
@@ -87,6 +118,8 @@ impl Inner {
         let mut doomed = Doomed::default();
         if self.is_single(entry) || self.is_closed() || entry.slot.is_worn_out() {
             doomed.push(entry);
+        } else if self.check() == Check::Full {
+            self.hold_back(entry, &mut doomed);
         } else {
             self.stow(class, entry, &mut doomed);
         }
@@ -97,7 +130,7 @@ impl Inner {
     }
 
     /// Puts a buffer into the calling thread's magazine, which spills half when it is full, or into the depot.
-    fn stow(&self, class: usize, entry: Entry, doomed: &mut Doomed) {
+    pub(crate) fn stow(&self, class: usize, entry: Entry, doomed: &mut Doomed) {
         let cache = self.own_cache().filter(|cache| cache.is_cached(class) && cache.enter(self));
         let Some(cache) = cache else {
             self.give_idle(class, self.home(), &[entry], doomed);
@@ -119,7 +152,7 @@ impl Inner {
             }
         }
         if count > 0 {
-            self.give_idle(class, cache.home, &batch[..count], doomed);
+            self.give_idle(class, cache.home as usize, &batch[..count], doomed);
         }
         cache.leave();
     }
@@ -152,25 +185,40 @@ impl Inner {
         let slot = entry.slot;
         let capacity = slot.capacity();
         let expected = slot::canary(handle).to_le_bytes();
-        // SAFETY: `len` is at most the capacity; eight bytes of tail follow.
-        let behind = unsafe { entry.data.add(len) };
-        // SAFETY: as above; the caller holds the buffer.
-        let found = unsafe { behind.cast::<[u8; 8]>().read_unaligned() };
-        let first = found.iter().zip(&expected).position(|(a, b)| a != b).unwrap_or(0);
-        let site = Site::from_bits(slot.site.load(Ordering::Relaxed));
+        // What stands behind the canary is zero where the pool clears at put; elsewhere it may be an earlier tenant's.
+        let guarded = guard::is_guarded(slot);
+        let end = match self.clear {
+            _ if guarded => capacity,
+            ClearPolicy::OnPut => capacity + memory::TAIL,
+            _ => len + expected.len(),
+        };
+        // SAFETY: `len` is at most the capacity, and the tail follows; whoever still writes there breaks the rule that is
+        // reported here, so it is looked at as memory that others may write.
+        let behind = unsafe { entry.data.add(len) }.cast::<AtomicU8>();
+        // SAFETY: as above.
+        let behind = unsafe { std::slice::from_raw_parts(behind, end - len) };
+        let found = |place: usize| behind[place].load(Ordering::Relaxed);
+        let wanted = |place: usize| match expected.get(place) {
+            Some(byte) => *byte,
+            None if guarded => expected[place % expected.len()],
+            None => 0,
+        };
+        let changed = |place: &usize| found(*place) != wanted(*place);
+        let first = (0..behind.len()).find(changed).unwrap_or(0);
+        let last = (0..behind.len()).rev().find(changed).unwrap_or(first);
+        let bytes = Bytes { first, last, shown: (first..=last.min(first + 15)).map(found).collect() };
+        let got = history::present(slot.index())
+            .unwrap_or_else(|| Act::of(Site::from_bits(slot.site.load(Ordering::Relaxed))));
         let error = Error::new(
             ErrorKind::Overrun,
             format_args!(
-                "a lease of {len} bytes (capacity {capacity}) of pool \"{}\" was written past its end: byte {} behind \
-             the length is {:#04x}; got at {site}. The buffer is discarded; write at most the length",
-                self.name,
-                first + 1,
-                found[first]
+                "a lease of {len} bytes (capacity {capacity}) of pool \"{}\" was written past its end: {bytes}; got{got}. The buffer is discarded; write at most the length",
+                self.name
             ),
         );
         if self.clear != ClearPolicy::Never {
             // A slab's memory is cut again: nothing of the lease, nor of what ran over, may stay.
-            self.wipe(entry, capacity + memory::TAIL);
+            self.wipe(entry, if guarded { capacity } else { capacity + memory::TAIL });
         }
         add(&self.counts.overruns, 1);
         (error, self.class_of_capacity(capacity))
@@ -183,5 +231,43 @@ impl Inner {
         add(&self.classes[class].counts.leaked, 1);
         self.count_returned(len);
         self.take_back(class, entry);
+    }
+}
+
+/// Up to 16 bytes that were found where nothing should have been written.
+struct Bytes {
+    first: usize,
+    last: usize,
+    shown: ArrayOf16,
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Bytes { first, last, .. } = self;
+        match first == last {
+            true => write!(f, "byte {} behind the length is ", first + 1)?,
+            false => write!(f, "bytes {} to {} behind the length are ", first + 1, last + 1)?,
+        }
+        for (number, byte) in self.shown.bytes[..self.shown.count].iter().enumerate() {
+            write!(f, "{}{byte:02x}", if number == 0 { "0x" } else { " " })?;
+        }
+        f.write_str(if last - first > 15 { " …" } else { "" })
+    }
+}
+
+#[derive(Default)]
+struct ArrayOf16 {
+    bytes: [u8; 16],
+    count: usize,
+}
+
+impl FromIterator<u8> for ArrayOf16 {
+    fn from_iter<I: IntoIterator<Item = u8>>(from: I) -> ArrayOf16 {
+        let mut array = ArrayOf16::default();
+        for (place, byte) in array.bytes.iter_mut().zip(from) {
+            *place = byte;
+            array.count += 1;
+        }
+        array
     }
 }

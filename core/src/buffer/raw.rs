@@ -18,12 +18,14 @@ use super::cache;
 use super::depot::Entry;
 use super::detached::Detached;
 use super::get::{Patience, record};
+use super::guard;
 use super::inner::{Inner, add};
 use super::lease::Lease;
 use super::put::{self, arm_canary, disarm_canary};
 use super::registry;
 use super::slot::{self, Slot};
 use crate::error::{Error, ErrorKind, Result};
+use crate::misuse;
 use crate::options::ClearPolicy;
 use crate::site::Site;
 
@@ -105,7 +107,7 @@ pub fn get_idle(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
     let inner = cache.enter_by_id(pool_id)?;
     let popped = cache.pop(inner.table.index(len), len);
     cache.leave();
-    Some(issue(Entry::of(popped?), len, site))
+    Some(issue(inner, Entry::of(popped?), len, site))
 }
 
 /// As [`get`], for whatever [`get_idle`] left alone.
@@ -121,14 +123,21 @@ pub fn get_with_care(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
 fn get_slow(pool_id: u64, len: usize, patience: Patience, site: Site) -> Result<RawLease> {
     let inner = find_pool(pool_id)?;
     let entry = inner.get_slow(len, patience)?;
-    Ok(issue(entry, len, site))
+    inner.record(entry, len, site);
+    let id = entry.slot.handle.load(Ordering::Relaxed);
+    if inner.has_canaries() {
+        put::arm(entry, len, id);
+    }
+    Ok(RawLease { id, data: entry.data, len, capacity: entry.slot.capacity() })
 }
 
 #[inline(always)]
-fn issue(entry: Entry, len: usize, site: Site) -> RawLease {
+fn issue(inner: &Inner, entry: Entry, len: usize, site: Site) -> RawLease {
     let id = entry.slot.handle.load(Ordering::Relaxed);
     record(entry, len, site);
-    arm_canary(entry, len, id);
+    if inner.has_canaries() {
+        arm_canary(entry, len, id);
+    }
     RawLease { id, data: entry.data, len, capacity: entry.slot.capacity() }
 }
 
@@ -157,7 +166,7 @@ pub fn get_timeout(pool_id: u64, len: usize, timeout: Duration, site: Site) -> R
 pub fn put(pool_id: u64, lease_id: u64, used: Option<usize>, site: Site) -> Result<()> {
     match put_idle(pool_id, lease_id, used) {
         Idle::Done => Ok(()),
-        Idle::Begun(begun) => put_rest(begun, lease_id),
+        Idle::Begun(begun) => put_rest(begun, lease_id, site),
         Idle::Untouched => put_with_care(pool_id, lease_id, used, site),
     }
 }
@@ -218,7 +227,7 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
     // From here on the buffer is this thread's.
     let found = if slot.pins.load(Ordering::SeqCst) != 0 {
         Found::Pin
-    } else if !disarm_canary(Entry::of(slot), len, lease_id) {
+    } else if inner.has_canaries() && !disarm_canary(Entry::of(slot), len, lease_id) {
         Found::Damage
     // A worn out slot never goes through a cache, which would hand it out once more.
     } else if slot.is_worn_out() || !cache.push(usize::from(slot.class()), slot, len) {
@@ -237,7 +246,7 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
 /// # Errors
 /// `BUSY`: the lease stays live. `OVERRUN`.
 #[cold]
-pub fn put_rest(begun: Begun, lease_id: u64) -> Result<()> {
+pub fn put_rest(begun: Begun, lease_id: u64, site: Site) -> Result<()> {
     let Begun { len, found } = begun;
     let slot = slot::find(lease_id).ok_or_else(|| not_a_lease(lease_id))?;
     let entry = Entry::of(slot);
@@ -246,7 +255,7 @@ pub fn put_rest(begun: Begun, lease_id: u64) -> Result<()> {
         Found::Damage => Err(put::pool_of(slot).overrun(entry, len, lease_id)),
         Found::NoRoom => {
             slot.taken.store(0, Ordering::Relaxed);
-            put::pool_of(slot).put_slow(entry, len);
+            put::pool_of(slot).put_slow(entry, len, lease_id, site);
             Ok(())
         }
     }
@@ -269,9 +278,9 @@ pub fn put_with_care(pool_id: u64, lease_id: u64, used: Option<usize>, site: Sit
     if let Some(cache) = cache::find(pool_id)
         && std::ptr::eq(cache.inner, address)
     {
-        return put_checked(slot, lease_id, used);
+        return put_checked(slot, lease_id, used, site);
     }
-    put_elsewhere(pool_id, address, slot, lease_id, used)
+    put_elsewhere(pool_id, address, slot, lease_id, used, site)
 }
 
 /// Handles puts by a thread that has no cache of the pool.
@@ -283,16 +292,17 @@ fn put_elsewhere(
     slot: &'static Slot,
     lease_id: u64,
     used: Option<usize>,
+    site: Site,
 ) -> Result<()> {
     // The lease keeps its pool registered, even one whose handle was freed.
     match registry::find(pool_id) {
-        Some(inner) if std::ptr::eq(Arc::as_ptr(&inner), address) => put_checked(slot, lease_id, used),
+        Some(inner) if std::ptr::eq(Arc::as_ptr(&inner), address) => put_checked(slot, lease_id, used, site),
         Some(inner) => Err(foreign(&inner, address)),
         None => Err(no_pool(pool_id)),
     }
 }
 
-fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>) -> Result<()> {
+fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Site) -> Result<()> {
     let len = slot.len.load(Ordering::Relaxed);
     let dirty = match used {
         None => len,
@@ -300,32 +310,35 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>) -> Resul
         Some(used) => return Err(used_too_much(used, len)),
     };
     // Pairs with the increment in `pin`, as the load below.
-    if slot.pins.load(Ordering::SeqCst) != 0 {
+    if is_pinned(slot) {
         return Err(busy(len));
     }
     if !slot.end_handle(lease_id) {
         // Another thread put it since the check above.
-        return Err(not_present(slot, lease_id));
+        return Err(not_present(slot, lease_id, site));
     }
-    if slot.pins.load(Ordering::SeqCst) != 0 {
+    if is_pinned(slot) {
         return Err(take_back_put(slot, lease_id, len));
     }
     // From here on the buffer is this thread's.
     let entry = Entry::of(slot);
     let inner = put::pool_of(slot);
-    if !disarm_canary(entry, len, lease_id) {
+    if inner.has_canaries() && !put::disarm(entry, len, lease_id) {
         return Err(inner.overrun(entry, len, lease_id));
     }
     if inner.clear == ClearPolicy::OnPut && dirty > 0 {
         inner.wipe(entry, dirty);
     }
-    if slot.is_worn_out() {
-        // Never through a cache, which would hand it out once more.
-        inner.put_slow(entry, len);
-    } else {
-        put::finish(entry, len, cache::front_of(inner.id), usize::from(slot.class()));
+    let class = usize::from(slot.class());
+    // A worn out slot never goes through a cache, which would hand it out once more.
+    if slot.is_worn_out() || !put::finish_fast(entry, len, cache::front_of(inner.id), class) {
+        inner.put_slow(entry, len, lease_id, site);
     }
     Ok(())
+}
+
+fn is_pinned(slot: &Slot) -> bool {
+    slot.pins.load(Ordering::SeqCst) & !guard::PIN != 0
 }
 
 /// Undoes the end of a handle: somebody pinned the lease between the check and the end.
@@ -371,15 +384,6 @@ impl fmt::Display for OfPool {
     }
 }
 
-/// Words a place, where it is known.
-struct At(Site);
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_known() { write!(f, " at {}", self.0) } else { Ok(()) }
-    }
-}
-
 /// Counts and words the put of a lease of the pool at `own` into `inner`.
 #[cold]
 pub(crate) fn foreign(inner: &Inner, own: *const Inner) -> Error {
@@ -400,36 +404,18 @@ fn refuse_put(pool_id: u64, slot: &Slot, lease_id: u64, site: Site) -> Error {
     }
     match registry::find(pool_id) {
         None => no_pool(pool_id),
-        Some(inner) => {
-            add(&inner.counts.double_puts, 1);
-            double_put(&inner.name, site)
-        }
+        Some(inner) => misuse::of_ended(Some(&inner), ErrorKind::DoublePut, slot, lease_id, site),
     }
-}
-
-fn double_put(name: &str, site: Site) -> Error {
-    Error::new(
-        ErrorKind::DoublePut,
-        format_args!(
-            "a lease was put into pool \"{name}\" a second time{}; nothing was changed, put each lease once",
-            At(site)
-        ),
-    )
 }
 
 /// Tells why a handle that does not match is refused by `put` or a token by a stock.
 #[cold]
-pub(crate) fn not_present(slot: &Slot, lease_id: u64) -> Error {
+pub(crate) fn not_present(slot: &Slot, lease_id: u64, site: Site) -> Error {
     if !slot.was_valid(lease_id) {
         return not_a_lease(lease_id);
     }
-    match registry::find_at(slot.pool.load(Ordering::Relaxed)) {
-        Some(inner) => {
-            add(&inner.counts.double_puts, 1);
-            double_put(&inner.name, Site::NONE)
-        }
-        None => double_put("of an ended lease", Site::NONE),
-    }
+    let pool = registry::find_at(slot.pool.load(Ordering::Relaxed));
+    misuse::of_ended(pool.as_deref(), ErrorKind::DoublePut, slot, lease_id, site)
 }
 
 /// Finds the slot of a live lease.
@@ -448,17 +434,8 @@ fn stale(slot: &Slot, lease_id: u64) -> Error {
     if !slot.was_valid(lease_id) {
         return not_a_lease(lease_id);
     }
-    let name = match registry::find_at(slot.pool.load(Ordering::Relaxed)) {
-        Some(inner) => {
-            add(&inner.counts.stale_uses, 1);
-            OfPool(Some(inner))
-        }
-        None => OfPool(None),
-    };
-    Error::new(
-        ErrorKind::UseAfterPut,
-        format_args!("a lease{name} is used after its put; its memory may be somebody else's by now"),
-    )
+    let pool = registry::find_at(slot.pool.load(Ordering::Relaxed));
+    misuse::of_ended(pool.as_deref(), ErrorKind::UseAfterPut, slot, lease_id, Site::NONE)
 }
 
 /// Returns a live lease's address, length and capacity.
@@ -497,11 +474,13 @@ pub fn pool_of(lease_id: u64) -> Result<u64> {
 /// Pins a lease: a put is `BUSY` until as many [`unpin`] calls. For memory that the kernel or another thread writes.
 ///
 /// # Errors
-/// `USE_AFTER_PUT`, `INVALID_HANDLE`. `INVALID_ARGUMENT`: it is pinned 2^32 - 1 times.
+/// `USE_AFTER_PUT`, `INVALID_HANDLE`. `INVALID_ARGUMENT`: it is pinned 2^31 - 1 times.
 pub fn pin(lease_id: u64) -> Result<()> {
     let slot = check(lease_id)?;
     // Pairs with the two loads in `put_checked`: either the put sees the pin, or the pin sees the handle gone.
-    let pinned = slot.pins.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| pins.checked_add(1));
+    let pinned = slot.pins.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| {
+        if pins & !guard::PIN == guard::PIN - 1 { None } else { Some(pins + 1) }
+    });
     if pinned.is_err() {
         return Err(Error::invalid("the lease is pinned as often as it can be"));
     }
@@ -519,7 +498,13 @@ pub fn pin(lease_id: u64) -> Result<()> {
 pub fn unpin(lease_id: u64) -> Result<()> {
     let slot = check(lease_id)?;
     slot.pins
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| pins.checked_sub(1))
+        .fetch_update(
+            Ordering::SeqCst,
+            Ordering::SeqCst,
+            |pins| {
+                if pins & !guard::PIN == 0 { None } else { Some(pins - 1) }
+            },
+        )
         .map(drop)
         .map_err(|_| Error::invalid("the lease is not pinned; call unpin once for each pin"))
 }
@@ -532,13 +517,13 @@ fn redeem(pool_id: u64, lease_id: u64) -> Result<(Arc<Inner>, Entry, usize)> {
         return Err(foreign(&inner, slot.pool.load(Ordering::Relaxed)));
     }
     let len = slot.len.load(Ordering::Relaxed);
-    if slot.pins.load(Ordering::SeqCst) != 0 {
+    if is_pinned(slot) {
         return Err(busy(len));
     }
     if !slot.end_handle(lease_id) {
         return Err(stale(slot, lease_id));
     }
-    if slot.pins.load(Ordering::SeqCst) != 0 {
+    if is_pinned(slot) {
         return Err(take_back_put(slot, lease_id, len));
     }
     let entry = Entry::of(slot);
@@ -552,7 +537,7 @@ fn redeem(pool_id: u64, lease_id: u64) -> Result<(Arc<Inner>, Entry, usize)> {
 pub fn detach(pool_id: u64, lease_id: u64) -> Result<Detached> {
     let (inner, entry, len) = redeem(pool_id, lease_id)?;
     let prepared = Detached::prepare(&inner, entry, len).inspect_err(|_| entry.slot.restore_handle(lease_id))?;
-    if !disarm_canary(entry, len, lease_id) {
+    if inner.has_canaries() && !put::disarm(entry, len, lease_id) {
         return Err(inner.overrun(entry, len, lease_id));
     }
     let (detached, copied) = Detached::take(&inner, entry, len, prepared);

@@ -41,6 +41,8 @@ const CAPACITY_MASK: u64 = (1 << FLAGS_SHIFT) - 1;
 pub(crate) const MAPPED: u8 = 1;
 /// The buffer belongs to one lease only and is destroyed at its put.
 pub(crate) const SINGLE: u8 = 2;
+/// The lease has pages of its own, see `guard.rs`.
+pub(crate) const GUARDED: u8 = 8;
 /// Pages of the mapping may never have been touched.
 pub(crate) const UNTOUCHED: u8 = 4;
 
@@ -138,13 +140,18 @@ impl Slot {
         }
     }
 
+    /// Says whether no handle came between this one, which is over, and the present one.
+    pub(crate) fn is_next_after(&self, handle: u64) -> bool {
+        self.handle.load(Ordering::Relaxed) == self.successor(handle)
+    }
+
     /// Returns how many handles of this slot came before a handle, and it: 0 for nonce 0. `None`: no handle of this
     /// slot looks so.
     ///
     /// Going 2^k generations further changes bit k of the nonce and none below, so the bits of the number are found
     /// from the lowest.
     fn generation_of(&self, handle: u64) -> Option<u64> {
-        let first = self.index_by_address() & INDEX_MASK;
+        let first = self.index() as u64;
         if handle & INDEX_MASK != first
             || handle.checked_shr(INDEX_BITS + GENERATION_BITS).is_some_and(|rest| rest != 0)
         {
@@ -164,9 +171,10 @@ impl Slot {
         Some(generation)
     }
 
-    fn index_by_address(&self) -> u64 {
+    /// Returns the slot's place in the table.
+    pub(crate) fn index(&self) -> usize {
         let table = TABLE.load(Ordering::Relaxed) as usize;
-        ((std::ptr::from_ref(self) as usize - table) / size_of::<Slot>()) as u64
+        (std::ptr::from_ref(self) as usize - table) / size_of::<Slot>()
     }
 }
 

@@ -17,6 +17,7 @@ use super::registry;
 use super::slot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ClearPolicy;
+use crate::site::Site;
 use crate::sync::{AtomicU64, Lock};
 
 /// Where the counters of a class begin in the block, and how many there are.
@@ -207,13 +208,13 @@ impl Stock {
         let inner = self.pool.inner();
         let slot = slot::find(token).ok_or_else(|| raw::not_a_lease(token))?;
         if slot.handle.load(Ordering::Acquire) != token {
-            return Err(raw::not_present(slot, token));
+            return Err(raw::not_present(slot, token, Site::NONE));
         }
         if !std::ptr::eq(slot.pool.load(Ordering::Relaxed), Arc::as_ptr(inner)) {
             return Err(raw::foreign(inner, slot.pool.load(Ordering::Relaxed)));
         }
         if !slot.end_handle(token) {
-            return Err(raw::not_present(slot, token));
+            return Err(raw::not_present(slot, token, Site::NONE));
         }
         Ok(Entry::of(slot))
     }

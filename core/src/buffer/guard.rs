@@ -1,0 +1,301 @@
+//! Gives single leases pages of their own between which nothing can be touched, and knows afterwards whose they were.
+//!
+//! The lease stands flush against an inaccessible page, as far as its alignment lets it; at the put its own pages become
+//! inaccessible too, and stay so until the place in the table is needed. The idea is that of GWP-ASan ("GWP-ASan:
+//! Sampling-Based Detection of Memory-Safety Bugs in Production", 2023) and of Electric Fence before it.
+
+use std::fmt::{self, Write};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::depot::Entry;
+use super::inner::{Inner, add};
+use super::memory;
+use super::slot::{self, GUARDED, OVERSIZED, SINGLE, Slot};
+use crate::check::Check;
+use crate::site::Site;
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Lock};
+
+/// The longest lease that is given pages of its own, in bytes.
+pub(crate) const LEN_MAX: usize = 1 << 20;
+/// Stands in [`Slot::pins`] of a guarded lease, so that the fast path of a put leaves it alone.
+pub(crate) const PIN: u32 = 1 << 31;
+
+/// Live leases and those of the past that are remembered.
+const REGIONS: usize = 1024;
+const NAME_MAX: usize = 64;
+
+const FREE: u32 = 0;
+const LIVE: u32 = 1;
+const PAST: u32 = 2;
+
+/// What is known of a guarded lease: atomics, because a signal handler reads them whenever a fault comes.
+struct Region {
+    state: AtomicU32,
+    /// The whole mapping: the lease's pages and the one behind.
+    start: AtomicUsize,
+    bytes: AtomicUsize,
+    data: AtomicUsize,
+    len: AtomicUsize,
+    /// When it was given up, for the oldest to go first.
+    ended: AtomicU64,
+    got: AtomicU64,
+    put: AtomicU64,
+    getter: AtomicU32,
+    putter: AtomicU32,
+    name: [AtomicU8; NAME_MAX],
+}
+
+static TABLE: [Region; REGIONS] = [const {
+    Region {
+        state: AtomicU32::new(FREE),
+        start: AtomicUsize::new(0),
+        bytes: AtomicUsize::new(0),
+        data: AtomicUsize::new(0),
+        len: AtomicUsize::new(0),
+        ended: AtomicU64::new(0),
+        got: AtomicU64::new(0),
+        put: AtomicU64::new(0),
+        getter: AtomicU32::new(0),
+        putter: AtomicU32::new(0),
+        name: [const { AtomicU8::new(0) }; NAME_MAX],
+    }
+}; REGIONS];
+
+/// Counts the leases that ended; whoever changes the table's states holds it.
+static ENDED: Lock<u64> = Lock::new(0);
+
+pub(crate) fn lock_for_fork() {
+    ENDED.lock_for_fork();
+}
+
+/// # Safety
+/// As [`Lock::unlock_after_fork`].
+pub(crate) unsafe fn unlock_after_fork() {
+    // SAFETY: the caller's promise.
+    unsafe { ENDED.unlock_after_fork() };
+}
+
+/// Says whether a lease has pages of its own.
+#[inline]
+pub(crate) fn is_guarded(slot: &Slot) -> bool {
+    slot.flags() & GUARDED != 0
+}
+
+impl Inner {
+    /// Serves the gets of a pool that guards each N-th lease. `None`: as if it did not.
+    pub(crate) fn get_sampled(&self, class: usize, len: usize) -> Option<Entry> {
+        let Check::Sample(every) = self.check() else {
+            return None;
+        };
+        let own = self.own_cache().filter(|cache| cache.enter(self));
+        let turn = match own {
+            Some(cache) => {
+                let left = cache.until_guarded.get();
+                cache.until_guarded.set(if left <= 1 { every.get() } else { left - 1 });
+                let idle = if left <= 1 { None } else { cache.pop_any(class, len) };
+                cache.leave();
+                if let Some(slot) = idle {
+                    return Some(Entry::of(slot));
+                }
+                left <= 1
+            }
+            None => self.sampled.fetch_add(1, Ordering::Relaxed).is_multiple_of(u64::from(every.get())),
+        };
+        if !turn || len > LEN_MAX {
+            return None;
+        }
+        let entry = self.create_guarded(len);
+        match entry {
+            Some(_) => self.count_get(class, len),
+            None => add(&self.counts.unguarded, 1),
+        }
+        entry
+    }
+
+    /// Makes a lease's buffer on pages of its own. `None` without memory, addresses or a place in the table.
+    fn create_guarded(&self, len: usize) -> Option<Entry> {
+        let page = memory::page_size();
+        let capacity = len.max(1).next_multiple_of(memory::TAIL);
+        let align = self.alignment();
+        let inside = capacity.next_multiple_of(page.max(align));
+        if !self.reserve(capacity) {
+            return None;
+        }
+        let made = memory::map(inside + page, page.max(align)).and_then(|base| {
+            // SAFETY: the last page of the mapping.
+            let behind = unsafe { base.add(inside) };
+            // SAFETY: as above; nobody knows the mapping yet.
+            let guarded = unsafe { memory::forbid(behind, page) };
+            // SAFETY: the sum is at most `inside`. An alignment above the usual one leaves a gap before the page.
+            let data = unsafe { behind.sub(capacity.next_multiple_of(align)) };
+            let slot =
+                if guarded { slot::allocate(self.strong(), OVERSIZED, SINGLE | GUARDED, data, capacity) } else { None };
+            let region = slot.and_then(|_| take_place(&self.name, base, inside + page, data));
+            if region.is_none() {
+                match slot {
+                    Some(slot) => {
+                        slot::free(slot);
+                        self.release();
+                    }
+                    None if guarded => self.release(),
+                    None => {}
+                }
+                // SAFETY: just mapped, known to nobody else.
+                unsafe { memory::unmap(base, inside + page) };
+            }
+            region.and(slot)
+        });
+        let Some(slot) = made else {
+            self.unreserve_total(capacity);
+            return None;
+        };
+        slot.pins.store(PIN, Ordering::Relaxed);
+        self.count_created(capacity);
+        Some(Entry::of(slot))
+    }
+}
+
+/// Takes a place in the table, the one of the oldest lease of the past if none is free.
+fn take_place(pool: &str, base: NonNull<u8>, bytes: usize, data: NonNull<u8>) -> Option<&'static Region> {
+    let (region, old) = {
+        let _guard = ENDED.lock();
+        let free = TABLE.iter().find(|region| region.state.load(Ordering::Relaxed) == FREE);
+        let past = || TABLE.iter().filter(|region| region.state.load(Ordering::Relaxed) == PAST);
+        let region = free.or_else(|| past().min_by_key(|region| region.ended.load(Ordering::Relaxed)))?;
+        let old = (region.start.swap(0, Ordering::Relaxed), region.bytes.load(Ordering::Relaxed));
+        // The handler looks at the state last.
+        region.state.store(LIVE, Ordering::SeqCst);
+        (region, old)
+    };
+    if let Some(start) = NonNull::new(old.0 as *mut u8) {
+        // SAFETY: the mapping of a lease that is over; the table named it alone, and no longer does.
+        unsafe { memory::unmap(start, old.1) };
+    }
+    let name = pool.bytes().chain(std::iter::repeat(0));
+    region.name.iter().zip(name).for_each(|(place, byte)| place.store(byte, Ordering::Relaxed));
+    region.bytes.store(bytes, Ordering::Relaxed);
+    region.data.store(data.as_ptr() as usize, Ordering::Relaxed);
+    region.put.store(0, Ordering::Relaxed);
+    region.putter.store(0, Ordering::Relaxed);
+    region.start.store(base.as_ptr() as usize, Ordering::SeqCst);
+    Some(region)
+}
+
+fn find(address: usize) -> Option<&'static Region> {
+    TABLE.iter().find(|region| {
+        let start = region.start.load(Ordering::SeqCst);
+        start != 0
+            && (start..start + region.bytes.load(Ordering::Relaxed)).contains(&address)
+            && region.state.load(Ordering::SeqCst) != FREE
+    })
+}
+
+fn thread() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::gettid() as u32 }
+}
+
+/// Notes who got a guarded lease.
+pub(crate) fn note_get(entry: Entry, len: usize, site: Site) {
+    if let Some(region) = find(entry.data as usize) {
+        region.len.store(len, Ordering::Relaxed);
+        region.got.store(site.bits(), Ordering::Relaxed);
+        region.getter.store(thread(), Ordering::Relaxed);
+    }
+}
+
+/// Notes who put a guarded lease.
+pub(crate) fn note_put(entry: Entry, site: Site) {
+    if let Some(region) = find(entry.data as usize) {
+        region.put.store(site.bits(), Ordering::Relaxed);
+        region.putter.store(thread(), Ordering::Relaxed);
+    }
+}
+
+/// Makes the pages of a guarded lease inaccessible for as long as its place is not needed. The slot is gone.
+pub(crate) fn give_up(data: *mut u8) {
+    let Some(region) = find(data as usize) else {
+        return;
+    };
+    let start = region.start.load(Ordering::Relaxed);
+    let bytes = region.bytes.load(Ordering::Relaxed);
+    let Some(base) = NonNull::new(start as *mut u8) else {
+        return;
+    };
+    // SAFETY: the mapping of a lease that is over, by the caller's word.
+    let forbidden = unsafe { memory::forbid(base, bytes) };
+    let mut ended = ENDED.lock();
+    *ended += 1;
+    region.ended.store(*ended, Ordering::Relaxed);
+    if forbidden {
+        region.state.store(PAST, Ordering::SeqCst);
+        return;
+    }
+    region.start.store(0, Ordering::SeqCst);
+    region.state.store(FREE, Ordering::SeqCst);
+    // SAFETY: as above; the table no longer names it.
+    unsafe { memory::unmap(base, bytes) };
+}
+
+/// Returns what the alignment leaves between a guarded lease's length and the inaccessible page.
+fn slack(entry: Entry, len: usize) -> &'static [AtomicU8] {
+    // SAFETY: the length is at most the capacity.
+    let start = unsafe { entry.data.add(len) }.cast::<AtomicU8>();
+    // SAFETY: inside the capacity of a buffer that the caller holds, which does not keep the slice.
+    unsafe { std::slice::from_raw_parts(start, entry.slot.capacity() - len) }
+}
+
+/// Fills what stands behind a guarded lease's length.
+pub(crate) fn arm(entry: Entry, len: usize, handle: u64) {
+    let canary = slot::canary(handle).to_le_bytes();
+    let bytes = canary.into_iter().cycle();
+    slack(entry, len).iter().zip(bytes).for_each(|(place, byte)| place.store(byte, Ordering::Relaxed));
+}
+
+/// Says whether what [`arm`] wrote is still there.
+pub(crate) fn is_intact(entry: Entry, len: usize, handle: u64) -> bool {
+    let canary = slot::canary(handle).to_le_bytes();
+    let bytes = canary.into_iter().cycle();
+    slack(entry, len).iter().zip(bytes).all(|(place, byte)| place.load(Ordering::Relaxed) == byte)
+}
+
+/// Describes the access to `address`, if it is in a guarded lease's pages. For a signal handler: takes no lock and no
+/// memory.
+pub(crate) fn describe(address: usize, to: &mut impl Write) -> Option<fmt::Result> {
+    let region = find(address)?;
+    Some(write_report(region, address, to))
+}
+
+fn write_report(region: &Region, address: usize, to: &mut impl Write) -> fmt::Result {
+    let load = |word: &AtomicUsize| word.load(Ordering::Relaxed);
+    let (data, len) = (load(&region.data), load(&region.len));
+    let past = region.state.load(Ordering::SeqCst) == PAST;
+    let what = if past { "USE_AFTER_PUT" } else { "OVERRUN" };
+    let mut name = [0_u8; NAME_MAX];
+    name.iter_mut().zip(&region.name).for_each(|(to, from)| *to = from.load(Ordering::Relaxed));
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(NAME_MAX);
+    let name = std::str::from_utf8(&name[..end]).unwrap_or("?");
+    write!(to, "millpond: {what}: the access to {address:#x} is ")?;
+    match address.checked_sub(data) {
+        Some(offset) if offset < len => write!(to, "at byte {offset} of ")?,
+        Some(offset) => write!(to, "{} bytes behind the end of ", offset - len + 1)?,
+        None => write!(to, "{} bytes before ", data - address)?,
+    }
+    write!(to, "a lease of {len} bytes of pool \"{name}\"")?;
+    let act = |to: &mut dyn Write, what: &str, site: &AtomicU64, thread: &AtomicU32| {
+        let thread = thread.load(Ordering::Relaxed);
+        if thread == 0 {
+            return Ok(());
+        }
+        write!(to, ", {what}")?;
+        let site = Site::from_bits(site.load(Ordering::Relaxed));
+        if site.is_known() {
+            write!(to, " at {}", site.in_signal())?;
+        }
+        write!(to, " by thread {thread}")
+    };
+    act(to, "got", &region.got, &region.getter)?;
+    act(to, "put", &region.put, &region.putter)?;
+    writeln!(to, ", now in thread {}", thread())
+}

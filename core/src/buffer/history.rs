@@ -1,0 +1,147 @@
+//! Remembers who got and put the leases of pools that are told to: places, threads, times.
+//!
+//! One record for each slot, of its present lease and of the one before: whoever comes with a handle that is over wants to
+//! know what ended it, and mostly the slot has had no other lease since.
+
+use std::fmt;
+
+use crate::clock;
+use crate::site::Site;
+use crate::sync::Lock;
+
+/// A thread, as its system names it.
+#[derive(Copy, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Thread {
+    number: u32,
+    /// Ends at the first zero.
+    name: [u8; 16],
+}
+
+impl Thread {
+    /// Returns the calling thread. The name is read each time: threads are renamed after they began.
+    pub(crate) fn current() -> Thread {
+        // SAFETY: gettid takes nothing and cannot fail.
+        let number = unsafe { libc::gettid() };
+        let mut thread = Thread { number: number as u32, name: [0; 16] };
+        // SAFETY: PR_GET_NAME writes at most 16 bytes.
+        unsafe { libc::prctl(libc::PR_GET_NAME, thread.name.as_mut_ptr()) };
+        thread
+    }
+
+    pub(crate) fn is_known(self) -> bool {
+        self.number != 0
+    }
+}
+
+impl fmt::Display for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(self.name.len());
+        write!(f, "\"{}\" ({})", String::from_utf8_lossy(&self.name[..end]), self.number)
+    }
+}
+
+/// A get or a put.
+#[derive(Copy, Clone, Default)]
+pub(crate) struct Act {
+    pub site: Option<Site>,
+    pub thread: Thread,
+    /// The coarse clock, see `clock.rs`.
+    pub at: u32,
+}
+
+impl Act {
+    /// Returns an act of which only the place is known.
+    pub(crate) fn of(site: Site) -> Act {
+        Act { site: Some(site), ..Act::default() }
+    }
+
+    fn now(site: Site) -> Act {
+        clock::tick();
+        Act { site: Some(site).filter(|site| site.is_known()), thread: Thread::current(), at: clock::coarse() }
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(site) = self.site {
+            write!(f, " at {site}")?;
+        }
+        if self.thread.is_known() {
+            write!(f, " by thread {}", self.thread)?;
+        }
+        if self.at != 0 {
+            write!(f, " {:.2} s ago", clock::since(self.at).as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
+/// A lease that is over.
+#[derive(Copy, Clone, Default)]
+pub(crate) struct Past {
+    /// The handle that ended; 0 for none.
+    pub handle: u64,
+    pub len: usize,
+    pub got: Act,
+    pub put: Act,
+}
+
+#[derive(Copy, Clone, Default)]
+struct Record {
+    got: Act,
+    past: Past,
+}
+
+/// Indexed by slot.
+static RECORDS: Lock<Vec<Record>> = Lock::new(Vec::new());
+
+pub(crate) fn lock_for_fork() {
+    RECORDS.lock_for_fork();
+}
+
+/// # Safety
+/// As [`Lock::unlock_after_fork`].
+pub(crate) unsafe fn unlock_after_fork() {
+    // SAFETY: the caller's promise.
+    unsafe { RECORDS.unlock_after_fork() };
+}
+
+/// Runs `change` on a slot's record. Without memory for it, nothing is remembered.
+fn with(index: usize, change: impl FnOnce(&mut Record)) {
+    let mut records = RECORDS.lock();
+    if records.len() <= index {
+        let missing = index + 1 - records.len();
+        if records.try_reserve(missing).is_err() {
+            return;
+        }
+        records.resize_with(index + 1, Record::default);
+    }
+    change(&mut records[index]);
+}
+
+/// Remembers a get.
+pub(crate) fn got(index: usize, site: Site) {
+    let act = Act::now(site);
+    with(index, |record| record.got = act);
+}
+
+/// Remembers a put of the lease with this handle.
+pub(crate) fn put(index: usize, handle: u64, len: usize, site: Site) {
+    let act = Act::now(site);
+    with(index, |record| record.past = Past { handle, len, got: std::mem::take(&mut record.got), put: act });
+}
+
+/// Returns who got the present lease of a slot, if that is known.
+pub(crate) fn present(index: usize) -> Option<Act> {
+    RECORDS.lock().get(index).map(|record| record.got).filter(|act| act.thread.is_known())
+}
+
+/// Returns the last lease of a slot that is over.
+pub(crate) fn last(index: usize) -> Option<Past> {
+    RECORDS.lock().get(index).map(|record| record.past).filter(|past| past.handle != 0)
+}
+
+/// Returns what is known of the lease with this handle, which is over.
+pub(crate) fn past(index: usize, handle: u64) -> Option<Past> {
+    last(index).filter(|past| past.handle == handle)
+}

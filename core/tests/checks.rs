@@ -1,0 +1,199 @@
+//! The modes of a pool: what each finds and says.
+
+use millpond::{BufferPool, Check, ErrorKind, Site, raw};
+
+fn pool(check: Check) -> BufferPool {
+    BufferPool::builder().name("checked").check(check).build().expect("a pool")
+}
+
+fn modes() -> [Check; 6] {
+    ["off", "on", "sites", "sample:1", "sample:3", "full"].map(|text| text.parse().expect(text))
+}
+
+#[test]
+fn every_mode_keeps_the_books() {
+    for check in modes() {
+        let pool = pool(check);
+        let id = raw::retain(&pool);
+        assert_eq!(pool.check(), check);
+        for round in 0..300_usize {
+            let mut leases: Vec<_> = (0..5).map(|n| pool.get(n * 3000 + round).expect("a lease")).collect();
+            for lease in &mut leases {
+                assert!(lease.iter().all(|byte| *byte == 0), "{check}: a lease is all zero");
+                lease.fill(0xaa);
+            }
+            let handle = raw::get(id, 1000 + round, Site::NONE).expect("a lease");
+            // SAFETY: the lease is live and that long.
+            unsafe { handle.data.write_bytes(0xbb, handle.len) };
+            raw::put(id, handle.id, None, Site::NONE).expect("live");
+            assert_eq!(raw::lookup(handle.id).expect_err("over").kind(), ErrorKind::UseAfterPut);
+            let error = raw::put(id, handle.id, None, Site::NONE).expect_err("twice");
+            assert_eq!(error.kind(), ErrorKind::DoublePut, "{check}: {error}");
+        }
+        let stats = pool.stats();
+        stats.check().unwrap_or_else(|text| panic!("{check}: {text}"));
+        assert_eq!((stats.in_use, stats.double_puts), (0, 300), "{check}");
+        // A guarded lease's slot is free after the put: nobody knows any more which pool the handle was of.
+        let counted = if matches!(check, Check::Sample(_)) { stats.stale_uses <= 300 } else { stats.stale_uses == 300 };
+        assert!(counted, "{check}: {}", stats.stale_uses);
+        pool.trim();
+        let stats = pool.stats();
+        stats.check().unwrap_or_else(|text| panic!("{check}: {text}"));
+        assert_eq!(stats.retained_bytes, 0, "{check}");
+        raw::release(id).expect("retained");
+    }
+}
+
+#[test]
+fn the_mode_changes_while_leases_are_out() {
+    let pool = pool(Check::On);
+    for check in modes().into_iter().filter(|check| *check != Check::Off).cycle().take(23) {
+        let lease = pool.get(5000).expect("a lease");
+        pool.set_check(check).expect("not off");
+        drop(pool.get(100).expect("a lease"));
+        drop(lease);
+        pool.stats().check().unwrap_or_else(|text| panic!("{check}: {text}"));
+    }
+    assert_eq!(pool.set_check(Check::Off).expect_err("off").kind(), ErrorKind::InvalidArgument);
+    assert_eq!(pool.stats().in_use, 0);
+}
+
+#[test]
+fn sites_name_the_get_the_first_put_and_this_put() {
+    for check in [Check::Sites, Check::Full] {
+        let pool = pool(check);
+        let id = raw::retain(&pool);
+        let handle = raw::get(id, 1000, Site::interned("get.c", 1, "")).expect("a lease");
+        let at = |file| Site::interned(file, 2, "");
+        std::thread::scope(|scope| {
+            let put = || raw::put(id, handle.id, None, at("put.c")).expect("live");
+            std::thread::Builder::new().name("putter".into()).spawn_scoped(scope, put).expect("a thread");
+        });
+        let error = raw::put(id, handle.id, None, at("again.c")).expect_err("twice");
+        let text = error.message();
+        for part in [
+            "1000 bytes",
+            "\"checked\"",
+            "got at get.c:1",
+            "first put at put.c:2",
+            "\"putter\"",
+            "second time at again.c:2",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let text = raw::lookup(handle.id).expect_err("over").message();
+        for part in ["used after its put", "got at get.c:1", "first put at put.c:2"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        raw::release(id).expect("retained");
+    }
+}
+
+#[test]
+fn without_sites_the_place_of_the_get_is_named_as_long_as_nobody_got_the_buffer_again() {
+    let pool = pool(Check::On);
+    let id = raw::retain(&pool);
+    let handle = raw::get(id, 1000, Site::interned("first.c", 7, "")).expect("a lease");
+    raw::put(id, handle.id, None, Site::NONE).expect("live");
+    let text = raw::put(id, handle.id, None, Site::NONE).expect_err("twice").message();
+    assert!(text.contains("1000 bytes") && text.contains("got at first.c:7"), "{text}");
+    let next = raw::get(id, 1000, Site::NONE).expect("a lease");
+    let text = raw::put(id, handle.id, None, Site::NONE).expect_err("twice").message();
+    assert!(!text.contains("first.c"), "{text}");
+    raw::put(id, next.id, None, Site::NONE).expect("live");
+    raw::release(id).expect("retained");
+}
+
+#[test]
+fn without_canaries_a_stray_byte_is_not_looked_for() {
+    for (check, found) in [(Check::Off, false), (Check::On, true), (Check::Sites, true), (Check::Full, true)] {
+        let pool = pool(check);
+        let id = raw::retain(&pool);
+        let handle = raw::get(id, 1000, Site::NONE).expect("a lease");
+        // SAFETY: behind the length there are 24 bytes of capacity.
+        unsafe { handle.data.wrapping_add(1000).write(1) };
+        let result = raw::put(id, handle.id, None, Site::NONE);
+        assert_eq!(result.is_err_and(|error| error.kind() == ErrorKind::Overrun), found, "{check}");
+        raw::release(id).expect("retained");
+    }
+}
+
+#[test]
+fn a_write_after_the_put_is_found_when_the_buffer_comes_back() {
+    let pool = pool(Check::Full);
+    let mut lease = pool.get(5000).expect("a lease");
+    let data = lease.as_mut_ptr();
+    lease.put().expect("unharmed");
+    // SAFETY: what is tried: the buffer is held back, so nobody else uses it.
+    unsafe { data.wrapping_add(17).write(1) };
+    let second = pool.get(5000).expect("a lease");
+    assert_ne!(second.as_ptr(), data.cast_const(), "a buffer is used again as late as possible");
+    drop(second);
+    pool.trim();
+    let stats = pool.stats();
+    assert_eq!((stats.stale_uses, stats.discarded, stats.in_use), (1, 1, 0));
+    stats.check().expect("the books");
+}
+
+#[test]
+fn buffers_come_back_first_in_first_out() {
+    let pool = pool(Check::Full);
+    let addresses: Vec<_> = (0..400).map(|_| pool.get(600).expect("a lease").as_ptr() as usize).collect();
+    let again = addresses[256..].iter().filter(|address| addresses[..256].contains(address)).count();
+    assert!(addresses[..256].iter().collect::<std::collections::HashSet<_>>().len() == 256, "held back");
+    assert!(again > 100, "and used again: {again}");
+}
+
+#[test]
+fn a_guarded_lease_stands_flush_against_its_page_and_keeps_the_books() {
+    let pool = pool("sample:1".parse().expect("a mode"));
+    let id = raw::retain(&pool);
+    for len in [0, 1, 63, 64, 65, 1000, 4096, 5000, 1 << 20] {
+        let mut lease = pool.get(len).expect("a lease");
+        assert_eq!((lease.as_ptr() as usize + lease.capacity()) % 4096, 0, "{len}");
+        assert!(lease.capacity() - len < 64 || len == 0);
+        lease.fill(7);
+        let copy = lease.detach().expect("memory for a copy");
+        assert!(copy.iter().all(|byte| *byte == 7));
+        let handle = raw::get(id, len, Site::NONE).expect("a lease");
+        raw::pin(handle.id).expect("live");
+        assert_eq!(raw::put(id, handle.id, None, Site::NONE).expect_err("pinned").kind(), ErrorKind::Busy);
+        raw::unpin(handle.id).expect("pinned");
+        assert!(raw::unpin(handle.id).is_err());
+        raw::put(id, handle.id, None, Site::NONE).expect("live");
+    }
+    let handle = raw::get(id, 100, Site::NONE).expect("a lease");
+    // SAFETY: 28 bytes of capacity follow.
+    unsafe { handle.data.wrapping_add(103).write(9) };
+    let text = raw::put(id, handle.id, None, Site::NONE).expect_err("damaged").message();
+    assert!(text.contains("byte 4 behind the length is 0x09"), "{text}");
+    let stats = pool.stats();
+    stats.check().expect("the books");
+    assert_eq!((stats.in_use, stats.retained_buffers, stats.overruns), (0, 0, 1));
+    raw::release(id).expect("retained");
+}
+
+#[test]
+fn each_nth_lease_of_a_thread_is_guarded() {
+    let pool = pool("sample:10".parse().expect("a mode"));
+    let guarded = (0..100)
+        .filter(|_| {
+            let lease = pool.get(1000).expect("a lease");
+            // Only one that has pages of its own ends where a page does.
+            lease.capacity() == 1024 && (lease.as_ptr() as usize + 1024).is_multiple_of(4096)
+        })
+        .count();
+    assert_eq!(guarded, 10);
+    assert!(pool.stats().created <= 12, "the others are used again");
+}
+
+#[test]
+fn more_guarded_leases_than_there_are_places_go_on_without() {
+    let pool = pool("sample:1".parse().expect("a mode"));
+    let leases: Vec<_> = (0..1200).map(|_| pool.get(100).expect("a lease")).collect();
+    drop(leases);
+    let stats = pool.stats();
+    stats.check().expect("the books");
+    assert_eq!((stats.gets, stats.in_use), (1200, 0));
+    assert!(stats.unguarded >= 176, "{}", stats.unguarded);
+}

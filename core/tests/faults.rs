@@ -1,0 +1,96 @@
+//! What is said of an access to a guarded lease's pages, and who handles the fault afterwards. Each case runs in a process of
+//! its own, which ends by it.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+
+use millpond::{BufferPool, Check};
+
+const VARIABLE: &str = "MILLPOND_TEST_FAULT";
+
+fn run(case: &str) -> (ExitStatus, String) {
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .env(VARIABLE, case)
+        .output()
+        .expect("the program starts");
+    (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+extern "C" fn leave(_signal: libc::c_int) {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(42) };
+}
+
+/// Does what [`VARIABLE`] says; nothing without it.
+#[test]
+fn child() {
+    let Ok(case) = std::env::var(VARIABLE) else {
+        return;
+    };
+    if case.contains("handler") {
+        // SAFETY: the handler only ends the process.
+        unsafe { libc::signal(libc::SIGSEGV, leave as *const () as libc::sighandler_t) };
+    }
+    if !case.contains("silent") {
+        millpond::report_faults().expect("a handler");
+        millpond::report_faults().expect("again does nothing");
+    }
+    let check: Check = "sample:1".parse().expect("a mode");
+    let pool = BufferPool::builder().name("guarded").check(check).build().expect("a pool");
+    let mut lease = pool.get(4096).expect("a lease");
+    let data = lease.as_mut_ptr();
+    if case.contains("past") {
+        lease.put().expect("unharmed");
+        // SAFETY: none: this is the bug. The pages are inaccessible.
+        unsafe { data.wrapping_add(100).write_volatile(1) };
+    } else if case.contains("overrun") {
+        // SAFETY: none: this is the bug. The page behind is inaccessible.
+        unsafe { data.wrapping_add(4096).write_volatile(1) };
+    } else {
+        // SAFETY: none: this is another bug, which is nobody's lease.
+        unsafe { std::ptr::dangling_mut::<u8>().write_volatile(1) };
+    }
+    unreachable!("the access faults");
+}
+
+#[test]
+fn a_write_past_the_end_is_reported_at_the_instruction() {
+    let (status, text) = run("overrun");
+    assert_eq!(status.signal(), Some(libc::SIGSEGV), "{text}");
+    for part in [
+        "millpond: OVERRUN",
+        "1 bytes behind the end of a lease of 4096 bytes",
+        "\"guarded\"",
+        "got at core/tests/faults.rs:",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!text.contains(", put"), "{text}");
+}
+
+#[test]
+fn a_use_after_the_put_is_reported_at_the_instruction() {
+    let (status, text) = run("past");
+    assert_eq!(status.signal(), Some(libc::SIGSEGV), "{text}");
+    for part in ["millpond: USE_AFTER_PUT", "at byte 100 of a lease of 4096 bytes", "put at core/tests/faults.rs:"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn the_handler_that_stood_before_runs_afterwards() {
+    let (status, text) = run("handler past");
+    assert_eq!(status.code(), Some(42), "{text}");
+    assert!(text.contains("millpond: USE_AFTER_PUT"), "{text}");
+}
+
+#[test]
+fn other_faults_are_none_of_ours() {
+    for (case, code) in [("nobody's", None), ("nobody's handler", Some(42)), ("silent overrun", None)] {
+        let (status, text) = run(case);
+        assert_eq!(status.code(), code, "{case}: {text}");
+        assert_eq!(status.signal().is_some(), code.is_none(), "{case}: {text}");
+        assert!(!text.contains("millpond:"), "{case}: {text}");
+    }
+}
