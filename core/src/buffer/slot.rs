@@ -187,8 +187,10 @@ const RETIRED: u64 = 1 << INDEX_BITS;
 /// The nonces of a slot are a linear congruential sequence modulo 2^40 with a step of the slot's own. The multiplier is
 /// 5 modulo 8 and the step is odd, so the sequence runs through all numbers before it repeats one (Hull and Dobell,
 /// "Random Number Generators", 1962); it begins behind 0 and ends at it. The whole handle is multiplied and added to at
-/// once: [`Slot::step`] holds what also brings the index below the nonce back to itself. Neighbouring generations and
-/// slots look unrelated to anybody without the key; it raises the cost of guessing and is no cipher.
+/// once: [`Slot::step`] holds what also brings the index below the nonce back to itself.
+///
+/// This protects against mistakes and blind guesses. It is no cipher: somebody inside the process who has a few successive
+/// handles of one slot can compute the next ones.
 struct Key {
     multiplier: AtomicU64,
     step: AtomicU64,
@@ -196,9 +198,14 @@ struct Key {
 
 static KEY: Key = Key { multiplier: AtomicU64::new(5), step: AtomicU64::new(1) };
 
-/// Returns the number to be added to a slot's multiplied handle: its nonces' step is odd and no other slot's.
+/// Returns the number to be added to a slot's multiplied handle. The step of its nonces is odd and a keyed hash of the
+/// index: steps in an arithmetic progression would let two slots' handles tell a third one's.
 fn step_of(index: u64) -> u64 {
-    let of_nonce = (index.wrapping_mul(KEY.step.load(Ordering::Relaxed)) << 1) | 1;
+    let key = KEY.step.load(Ordering::Relaxed);
+    let mut mixed = index ^ key;
+    mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    mixed = (mixed ^ (mixed >> 32)).wrapping_mul(key | 1);
+    let of_nonce = (mixed ^ (mixed >> 32)) | 1;
     let multiplied = index.wrapping_mul(KEY.multiplier.load(Ordering::Relaxed));
     (of_nonce << INDEX_BITS).wrapping_add(index).wrapping_sub(multiplied)
 }
@@ -208,7 +215,7 @@ fn draw_key() {
     let mut words = [0_u64; 2];
     fill_random(&mut words);
     KEY.multiplier.store((words[0] & !7) | 5, Ordering::Relaxed);
-    KEY.step.store(words[1] | 1, Ordering::Relaxed);
+    KEY.step.store(words[1], Ordering::Relaxed);
 }
 
 /// Fills words from the system's randomness; from the clock and the address space's layout where that fails,
