@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench tools install fmt lint clean
+.PHONY: help demo test bench forge tools install fmt lint clean
 
 # Where `make install` puts the C library, its headers, the pkg-config file and the CMake package.
 PREFIX ?= /usr/local
@@ -26,6 +26,9 @@ test: ## every check there is: make test [STRICT=1] [PART=...]
 bench: ## get and put beside malloc, bytearray and Buffer.alloc; on a quiet machine
 	@bash tests/tools/prerequisites.sh
 	@bash tests/bench/run.sh
+
+forge: ## guess handles: 10^9 guesses in Rust, 10^8 in C; about six minutes
+	@bash tests/campaigns/forge.sh
 
 tools: ## install what the checks use beside the compilers (apt; does nothing when all is there)
 	@bash tests/tools/tools.sh
