@@ -30,6 +30,21 @@ pub enum Check {
     Full,
 }
 
+/// Says whether pools keep buffers: `false` if `MILLPOND_POOL` is `off`.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`: the variable is neither `on` nor `off`.
+pub(crate) fn pools_keep() -> Result<bool> {
+    match std::env::var_os("MILLPOND_POOL") {
+        None => Ok(true),
+        Some(value) if value == "on" => Ok(true),
+        Some(value) if value == "off" => Ok(false),
+        Some(value) => {
+            Err(Error::invalid(format_args!("MILLPOND_POOL is \"{}\"; use on or off", value.to_string_lossy())))
+        }
+    }
+}
+
 /// The environment variable that sets the mode of all pools that are not told another one.
 pub(crate) const VARIABLE: &str = "MILLPOND_CHECK";
 

@@ -27,6 +27,7 @@ mod fork;
 mod leaks;
 mod misuse;
 mod options;
+mod report;
 mod site;
 mod stats;
 mod sync;

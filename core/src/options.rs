@@ -98,6 +98,8 @@ pub(crate) struct Checked {
     pub max_retained_bytes: usize,
     pub thread_cache_bytes: usize,
     pub check: Check,
+    /// Whether idle buffers are kept at all.
+    pub keeps: bool,
 }
 
 impl Options {
@@ -167,6 +169,7 @@ impl Options {
                 Some(check) => check,
                 None => Check::from_environment()?,
             },
+            keeps: crate::check::pools_keep()?,
         })
     }
 }

@@ -93,6 +93,9 @@ impl Inner {
     }
 
     fn find_or_create(&self, class: usize, len: usize) -> Result<(Entry, bool), Refusal> {
+        if !self.keeps {
+            return self.create_on_heap(len);
+        }
         if class == self.table.sizes().len() {
             return self.create_single(len, true);
         }

@@ -28,6 +28,12 @@ impl Thread {
         thread
     }
 
+    /// Says whether the thread still runs. Another one that got its number counts as it.
+    pub(crate) fn is_running(self) -> bool {
+        // SAFETY: signal 0 is never sent; the call only looks for the thread.
+        self.is_known() && unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.number, 0) == 0 }
+    }
+
     pub(crate) fn is_known(self) -> bool {
         self.number != 0
     }

@@ -5,6 +5,7 @@ use super::depot::Doomed;
 use super::inner::{Inner, add};
 use super::registry;
 use crate::clock;
+use crate::report;
 
 impl Inner {
     /// Destroys everything idle. Returns its capacity in bytes.
@@ -81,6 +82,7 @@ impl Inner {
             self.drain_idle(class, usize::MAX, true, &mut doomed);
         }
         self.destroy_all(&mut doomed);
+        report::report(self, "close");
         // Waiting gets find the pool closed.
         self.wake_all();
     }

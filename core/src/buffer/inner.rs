@@ -15,7 +15,7 @@ use super::memory;
 use super::quarantine::Quarantine;
 use super::registry;
 use super::slab::Slabs;
-use super::slot::{self, MAPPED, OVERSIZED, SINGLE, UNTOUCHED};
+use super::slot::{self, HEAP, MAPPED, OVERSIZED, SINGLE, UNTOUCHED};
 use super::stock::Block;
 use crate::check::Check;
 use crate::clock;
@@ -81,6 +81,8 @@ pub(crate) struct Inner {
     pub state: State,
     pub table: ClassTable,
     pub clear: ClearPolicy,
+    /// Whether idle buffers are kept. Otherwise each get allocates and each put frees, for other tools to see.
+    pub keeps: bool,
     /// Whether handles' leases have canaries: the pool was not made with its checks off.
     canaries: bool,
     /// The mode, as `Check::to_bits`.
@@ -144,7 +146,9 @@ impl Inner {
             id,
             state: State::of_pool(id),
             clear: options.clear,
-            canaries: checked.check != Check::Off,
+            keeps: checked.keeps,
+            // Behind a block of the allocator's there is no room for one.
+            canaries: checked.check != Check::Off && checked.keeps,
             check: AtomicU64::new(checked.check.to_bits()),
             sampled: AtomicU64::new(0),
             quarantine: Lock::new(Quarantine::default()),
@@ -244,7 +248,7 @@ impl Inner {
         {
             return Some(cache);
         }
-        if self.is_closed() || self.check().records() {
+        if self.is_closed() || self.check().records() || !self.keeps {
             return None;
         }
         if !sync::has_asymmetric_barrier() || !cache::may_remember() || !cache::make_room() {
@@ -267,7 +271,7 @@ impl Inner {
     /// Takes a new cache's share out of what may be retained: what the options say, or less where many threads
     /// share it, so that all caches together have at most half. Depots that are full make room.
     pub(crate) fn reserve_for_cache(&self) -> usize {
-        if self.table.smallest() > CACHED_MAX {
+        if self.table.smallest() > CACHED_MAX || self.check().records() || !self.keeps {
             return 0;
         }
         let mut budget = 0;
@@ -382,6 +386,34 @@ impl Inner {
         Ok((entry, true))
     }
 
+    /// Allocates the buffer of one lease with the C library, exactly as long as the lease, for tools that watch the
+    /// allocator.
+    pub(crate) fn create_on_heap(&self, len: usize) -> Result<(Entry, bool), Refusal> {
+        if !self.reserve(len) {
+            return Err(Refusal::Limit);
+        }
+        let mut data = std::ptr::null_mut();
+        // SAFETY: the alignment is a power of two from 64; writes one pointer.
+        let failed = unsafe { libc::posix_memalign(&raw mut data, self.alignment, len.max(1)) } != 0;
+        let made = NonNull::new(data.cast::<u8>()).filter(|_| !failed).and_then(|data| {
+            // SAFETY: just allocated with at least this length.
+            unsafe { data.write_bytes(0, len) };
+            let slot = slot::allocate(self.strong(), OVERSIZED, SINGLE | HEAP, data, len);
+            if slot.is_none() {
+                // SAFETY: just allocated, known to nobody else.
+                unsafe { libc::free(data.as_ptr().cast()) };
+                self.release();
+            }
+            slot
+        });
+        let Some(slot) = made else {
+            self.unreserve_total(len);
+            return Err(Refusal::Memory);
+        };
+        self.count_created(len);
+        Ok((Entry::of(slot), true))
+    }
+
     fn make(&self, class: usize, capacity: usize) -> Option<(Entry, bool)> {
         let made = match &self.classes[class].slabs {
             None => (self.map_buffer(class as u8, MAPPED | UNTOUCHED, capacity)?, true),
@@ -467,6 +499,13 @@ impl Inner {
         if guard::is_guarded(entry.slot) {
             slot::free(entry.slot);
             guard::give_up(entry.data);
+            self.release();
+            return;
+        }
+        if entry.slot.flags() & HEAP != 0 {
+            slot::free(entry.slot);
+            // SAFETY: allocated by `create_on_heap`, idle, and its slot is gone.
+            unsafe { libc::free(entry.data.cast()) };
             self.release();
             return;
         }

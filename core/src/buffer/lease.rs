@@ -158,13 +158,14 @@ impl Lease {
 
     /// Makes a lease of a buffer whose handle just ended; the canary of the handle stands behind its length.
     pub(crate) fn from_handle(entry: Entry, len: usize, handle: u64) -> Lease {
+        let canaries = put::pool_of(entry.slot).has_canaries();
         // A damaged one stays, for the put to find.
-        if put::disarm(entry, len, handle) {
+        if canaries && put::disarm(entry, len, handle) {
             put::arm(entry, len, entry.slot.handle.load(Ordering::Relaxed));
         }
         let mut state = State::of(entry);
         state.set_dirty(len);
-        state.set_armed(true);
+        state.set_armed(canaries);
         Lease {
             // SAFETY: buffers come from mappings, which are never at address 0.
             data: unsafe { NonNull::new_unchecked(entry.data) },
@@ -223,10 +224,11 @@ impl Lease {
     /// behind the length, and the put reports `OVERRUN` when it was overwritten.
     #[inline]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        if !self.state.is_armed() {
+        let canaries = put::pool_of(self.slot).has_canaries();
+        if canaries && !self.state.is_armed() {
             put::arm(self.entry(), self.len, self.canary());
         }
-        self.state.set_armed(true);
+        self.state.set_armed(canaries);
         self.state.set_dirty(self.len);
         self.data.as_ptr()
     }

@@ -154,6 +154,7 @@ impl Builder {
     /// by default, which ends the process when it fails. `EXHAUSTED`: 65,535 pools are open.
     pub fn build(self) -> Result<BufferPool> {
         crate::fork::prepare_process();
+        crate::report::prepare()?;
         let pool = BufferPool::from_inner(registry::register(|id| Inner::new(id, &self.options))?);
         if let Some(interval) = self.options.maintain_every {
             ticker::start(&pool.inner, interval)?;

@@ -43,6 +43,8 @@ pub(crate) const MAPPED: u8 = 1;
 pub(crate) const SINGLE: u8 = 2;
 /// The lease has pages of its own, see `guard.rs`.
 pub(crate) const GUARDED: u8 = 8;
+/// The buffer is a block of the C library's allocator, for one lease alone.
+pub(crate) const HEAP: u8 = 16;
 /// Pages of the mapping may never have been touched.
 pub(crate) const UNTOUCHED: u8 = 4;
 

@@ -15,6 +15,7 @@ use super::memory;
 use super::raw;
 use super::registry;
 use super::slot;
+use crate::check::Check;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ClearPolicy;
 use crate::site::Site;
@@ -383,8 +384,10 @@ impl Inner {
     fn take_from_stock(&self, entry: Entry) -> usize {
         let class = self.class_of_capacity(entry.slot.capacity());
         let mut doomed = Doomed::default();
-        if self.is_closed() || entry.slot.is_worn_out() {
+        if self.is_closed() || entry.slot.is_worn_out() || !self.keeps {
             doomed.push(entry);
+        } else if self.check() == Check::Full {
+            self.hold_back(entry, &mut doomed);
         } else {
             self.give_idle(class, self.home(), &[entry], &mut doomed);
         }
