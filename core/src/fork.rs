@@ -13,6 +13,7 @@ use crate::buffer::inner::Inner;
 use crate::buffer::{guard, history, registry, slot};
 use crate::site;
 use crate::sync;
+use crate::tools;
 
 /// What the forking thread holds between the handlers.
 struct Held {
@@ -29,6 +30,7 @@ pub(crate) fn prepare_process() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         sync::enable_asymmetric_barrier();
+        tools::look();
         // SAFETY: the three functions live as long as the process: the shared library is linked with `nodelete`.
         // A failure for want of memory leaves fork as it is without handlers.
         unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };

@@ -31,6 +31,7 @@ mod report;
 mod site;
 mod stats;
 mod sync;
+mod tools;
 
 pub use buffer::raw;
 pub use buffer::{BufferPool, Builder, Detached, Held, Lease, PutError, Writer, default_pool, try_default_pool};

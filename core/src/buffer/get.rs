@@ -14,6 +14,7 @@ use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ClearPolicy, LimitPolicy};
 use crate::site::Site;
+use crate::tools;
 
 /// What a get does at the limit.
 #[derive(Copy, Clone)]
@@ -61,6 +62,7 @@ impl Inner {
                 }
             })?,
         };
+        tools::open(entry);
         if self.clear == ClearPolicy::OnGet && !zero {
             self.wipe(entry, len);
         }
@@ -77,6 +79,7 @@ impl Inner {
         if self.check().records() {
             history::got(entry.slot.index(), site);
         }
+        tools::lend(entry, len);
     }
 
     /// Refuses lengths whose buffer could not exist.

@@ -30,8 +30,10 @@ impl Thread {
 
     /// Says whether the thread still runs. Another one that got its number counts as it.
     pub(crate) fn is_running(self) -> bool {
-        // SAFETY: signal 0 is never sent; the call only looks for the thread.
-        self.is_known() && unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.number, 0) == 0 }
+        // SAFETY: takes nothing; signal 0 below is never sent, the call only looks for the thread.
+        let process = unsafe { libc::getpid() };
+        // SAFETY: as above.
+        self.is_known() && unsafe { libc::syscall(libc::SYS_tgkill, process, self.number, 0) == 0 }
     }
 
     pub(crate) fn is_known(self) -> bool {

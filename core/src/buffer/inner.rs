@@ -22,6 +22,7 @@ use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ClearPolicy, LimitPolicy, Options};
 use crate::sync::{self, AtomicU32, AtomicU64, AtomicUsize, Lock};
+use crate::tools;
 
 /// Classes below this are cut from slabs; from here up each buffer has a mapping of its own.
 const MAPPED_FROM: usize = 64 << 10;
@@ -248,7 +249,7 @@ impl Inner {
         {
             return Some(cache);
         }
-        if self.is_closed() || self.check().records() || !self.keeps {
+        if self.is_closed() || self.check().records() || !self.keeps || tools::watch() {
             return None;
         }
         if !sync::has_asymmetric_barrier() || !cache::may_remember() || !cache::make_room() {
@@ -271,7 +272,7 @@ impl Inner {
     /// Takes a new cache's share out of what may be retained: what the options say, or less where many threads
     /// share it, so that all caches together have at most half. Depots that are full make room.
     pub(crate) fn reserve_for_cache(&self) -> usize {
-        if self.table.smallest() > CACHED_MAX || self.check().records() || !self.keeps {
+        if self.table.smallest() > CACHED_MAX || self.check().records() || !self.keeps || tools::watch() {
             return 0;
         }
         let mut budget = 0;
@@ -493,6 +494,7 @@ impl Inner {
     /// Gives the memory, the slot and the reference of a buffer back whose books are closed. The caller holds a
     /// reference to the pool of its own.
     pub(crate) fn free_memory(&self, entry: Entry) {
+        tools::open(entry);
         let capacity = entry.slot.capacity();
         let class = self.class_of_capacity(capacity);
         let mapped = entry.slot.flags() & MAPPED != 0;
@@ -528,6 +530,7 @@ impl Inner {
 
     /// Gives up a buffer whose memory is somebody else's now: only the slot and the reference come back.
     pub(crate) fn give_up(&self, entry: Entry) {
+        tools::open(entry);
         self.close_books(entry);
         slot::free(entry.slot);
         self.release();
@@ -557,6 +560,7 @@ impl Inner {
 
     /// Gives idle buffers of a class to the depot, as many as may be retained; the others are doomed.
     pub(crate) fn give_idle(&self, class: usize, home: usize, entries: &[Entry], doomed: &mut Doomed) {
+        entries.iter().copied().for_each(tools::close);
         let size = self.table.sizes()[class];
         let mut keep = 0;
         let _ = self.depot_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
@@ -622,6 +626,7 @@ impl Inner {
 
     /// Overwrites the first `len` bytes of a buffer that is the caller's.
     pub(crate) fn wipe(&self, entry: Entry, len: usize) {
+        tools::open(entry);
         let flags = entry.slot.flags();
         if flags & UNTOUCHED == 0 || len < LOOK_FROM {
             // SAFETY: the caller holds the buffer, and `len` is at most its capacity and tail.

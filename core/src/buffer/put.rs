@@ -16,6 +16,7 @@ use crate::clock;
 use crate::error::{Error, ErrorKind};
 use crate::options::ClearPolicy;
 use crate::site::Site;
+use crate::tools;
 
 /// The most entries that leave a magazine at a time.
 const BATCH_MAX: usize = 32;
@@ -46,15 +47,18 @@ pub(crate) fn disarm_canary(entry: Entry, len: usize, handle: u64) -> bool {
 
 /// As [`arm_canary`], for a lease of any kind.
 pub(crate) fn arm(entry: Entry, len: usize, handle: u64) {
+    tools::open(entry);
     if guard::is_guarded(entry.slot) {
         guard::arm(entry, len, handle);
     } else {
         arm_canary(entry, len, handle);
     }
+    tools::lend(entry, len);
 }
 
 /// As [`disarm_canary`], for a lease of any kind.
 pub(crate) fn disarm(entry: Entry, len: usize, handle: u64) -> bool {
+    tools::open(entry);
     if guard::is_guarded(entry.slot) { guard::is_intact(entry, len, handle) } else { disarm_canary(entry, len, handle) }
 }
 

@@ -9,6 +9,7 @@ use super::history;
 use super::inner::{Inner, add};
 use super::memory;
 use crate::options::ClearPolicy;
+use crate::tools;
 
 /// How many buffers and bytes a pool holds back at most. The oldest one leaves when a new one comes.
 const BUFFERS_MAX: usize = 256;
@@ -35,8 +36,10 @@ impl Inner {
     pub(crate) fn hold_back(&self, entry: Entry, doomed: &mut Doomed) {
         let capacity = entry.slot.capacity();
         let class = self.class_of_capacity(capacity);
+        tools::open(entry);
         // SAFETY: the buffer is this thread's, idle, and has its capacity.
         unsafe { entry.data.write_bytes(PATTERN, capacity.min(PATTERN_MAX)) };
+        tools::close(entry);
         let mut ripe = [None; 8];
         let held = {
             let mut quarantine = self.quarantine.lock();
@@ -81,6 +84,7 @@ impl Inner {
         let capacity = entry.slot.capacity();
         let class = self.class_of_capacity(capacity);
         let len = capacity.min(PATTERN_MAX);
+        tools::open(entry);
         // SAFETY: the buffer has its capacity and was filled by `hold_back`; whoever writes it now breaks the rule that is
         // checked here, so it is looked at as memory that others may write.
         let bytes = unsafe { std::slice::from_raw_parts(entry.data.cast::<AtomicU8>(), len) };

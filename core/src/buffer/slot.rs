@@ -94,6 +94,11 @@ impl Slot {
         (self.meta.load(Ordering::Relaxed) & CAPACITY_MASK) as usize
     }
 
+    /// Says whether room for a canary follows the capacity.
+    pub(crate) fn has_tail(&self) -> bool {
+        self.flags() & (GUARDED | HEAP) == 0
+    }
+
     /// Changes the flags; only the buffer's holder may.
     pub(crate) fn set_flags(&self, flags: u8) {
         let rest = self.meta.load(Ordering::Relaxed) & !(0xff << FLAGS_SHIFT);

@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::ClearPolicy;
 use crate::site::Site;
 use crate::sync::{AtomicU64, Lock};
+use crate::tools;
 
 /// Where the counters of a class begin in the block, and how many there are.
 const HEAD: usize = 2;
@@ -201,6 +202,8 @@ impl Stock {
             )));
         };
         let entry = inner.take_for_stock(class, *size)?;
+        // What its owner lends of it is not known here.
+        tools::open(entry);
         Ok(StockBuffer { token: entry.slot.handle.load(Ordering::Relaxed), data: entry.data, capacity: *size })
     }
 
