@@ -732,6 +732,27 @@ millpond_status millpond_pool_check(millpond_pool pool, char *buffer, size_t cap
 millpond_status millpond_report_faults(void);
 
 /**
+ * Makes a pool fail or dawdle from now on, to test what a program does then.
+ *
+ * `what` is a list separated by commas: "get=N" fails the N-th get from now with MILLPOND_ERR_EXHAUSTED, "alloc=N" the N-th
+ * creation of a buffer with MILLPOND_ERR_NO_MEMORY, "p=P" each get with the probability P, 0.0 to 1.0, by a sequence that
+ * "seed=N" chooses, and "delay=N" makes each put take N milliseconds longer. The empty text ends it. The environment variable
+ * MILLPOND_INJECT says the same for all pools.
+ *
+ * @param pool the pool
+ * @param what the list, a NUL-terminated string of at most 256 bytes
+ * @return MILLPOND_OK
+ * @return MILLPOND_ERR_NULL: `what` is NULL
+ * @return MILLPOND_ERR_INVALID_ARGUMENT: `what` has something else in it
+ * @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+ *
+ * Ownership: `what` stays the caller's.
+ * Threads: Thread-safe.
+ */
+millpond_status millpond_pool_inject(millpond_pool pool,
+                                     const char *what);
+
+/**
  * Takes a lease of `len` bytes. What happens at the pool's limit is the pool's policy (`on_limit`).
  *
  * In the header this name is also a macro that passes the call site to millpond_get_at, unless MILLPOND_NO_SITES is defined.

@@ -24,6 +24,7 @@ pub mod design;
 mod error;
 mod fault;
 mod fork;
+mod inject;
 mod leaks;
 mod misuse;
 mod options;
@@ -38,6 +39,7 @@ pub use buffer::{BufferPool, Builder, Detached, Held, Lease, PutError, Writer, d
 pub use check::Check;
 pub use error::{Error, ErrorKind, Result};
 pub use fault::report_faults;
+pub use inject::Injection;
 pub use leaks::LeakRecord;
 pub use options::{Classes, ClearPolicy, LimitPolicy};
 pub use site::Site;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::buffer::classes::ClassTable;
 use crate::check::Check;
 use crate::error::{Error, Result};
+use crate::inject::Injection;
 
 /// The capacities that a pool hands out.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -100,6 +101,7 @@ pub(crate) struct Checked {
     pub check: Check,
     /// Whether idle buffers are kept at all.
     pub keeps: bool,
+    pub injection: Injection,
 }
 
 impl Options {
@@ -170,6 +172,7 @@ impl Options {
                 None => Check::from_environment()?,
             },
             keeps: crate::check::pools_keep()?,
+            injection: Injection::from_environment()?,
         })
     }
 }

@@ -197,3 +197,29 @@ fn more_guarded_leases_than_there_are_places_go_on_without() {
     assert_eq!((stats.gets, stats.in_use), (1200, 0));
     assert!(stats.unguarded >= 176, "{}", stats.unguarded);
 }
+
+#[test]
+fn failures_are_injected_where_they_were_asked_for() {
+    let pool = pool(Check::On);
+    drop(pool.get(1000).expect("a lease"));
+    pool.inject("get=2".parse().expect("a list"));
+    drop(pool.get(1000).expect("the first"));
+    assert_eq!(pool.get(1000).expect_err("the second").kind(), ErrorKind::Exhausted);
+    drop(pool.get(1000).expect("the third"));
+    pool.inject("alloc=1".parse().expect("a list"));
+    drop(pool.get(1000).expect("one is idle"));
+    assert_eq!(pool.get(5000).expect_err("none is").kind(), ErrorKind::NoMemory);
+    drop(pool.get(5000).expect("the second creation"));
+    pool.inject("delay=30".parse().expect("a list"));
+    let lease = pool.get(1000).expect("a lease");
+    let start = std::time::Instant::now();
+    drop(lease);
+    assert!(start.elapsed() >= std::time::Duration::from_millis(30));
+    pool.inject("p=1".parse().expect("a list"));
+    assert!(pool.get(1).is_err());
+    pool.inject(millpond::Injection::default());
+    drop(pool.get(1).expect("a lease"));
+    let stats = pool.stats();
+    stats.check().expect("the books");
+    assert_eq!((stats.in_use, stats.exhausted), (0, 2));
+}

@@ -79,8 +79,9 @@ fn wrong_values_are_errors_that_list_the_right_ones() {
         ("MILLPOND_CHECK", "off, on, sites, sample:N"),
         ("MILLPOND_POOL", "on or off"),
         ("MILLPOND_LEAKS", "report, json or off"),
+        ("MILLPOND_INJECT", "get=N, alloc=N"),
     ] {
-        for value in ["", "bogus", "OFF", "sample:0", "on,off"] {
+        for value in ["bogus", "OFF", "sample:0", "on,off"] {
             let text = errors(&run("refused", &[(variable, value)]));
             assert!(text.contains(&format!("{variable} is \"{value}\"")) && text.contains(right), "{text}");
         }

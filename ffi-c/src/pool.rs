@@ -242,3 +242,32 @@ pub unsafe extern "C" fn millpond_pool_check(
 pub extern "C" fn millpond_report_faults() -> millpond_status {
     boundary::status(pond::report_faults)
 }
+
+/// Makes a pool fail or dawdle from now on, to test what a program does then.
+///
+/// `what` is a list separated by commas: "get=N" fails the N-th get from now with MILLPOND_ERR_EXHAUSTED, "alloc=N" the N-th
+/// creation of a buffer with MILLPOND_ERR_NO_MEMORY, "p=P" each get with the probability P, 0.0 to 1.0, by a sequence that
+/// "seed=N" chooses, and "delay=N" makes each put take N milliseconds longer. The empty text ends it. The environment variable
+/// MILLPOND_INJECT says the same for all pools.
+///
+/// @param pool the pool
+/// @param what the list, a NUL-terminated string of at most 256 bytes
+/// @return MILLPOND_OK
+/// @return MILLPOND_ERR_NULL: `what` is NULL
+/// @return MILLPOND_ERR_INVALID_ARGUMENT: `what` has something else in it
+/// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+///
+/// Ownership: `what` stays the caller's.
+/// Threads: Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn millpond_pool_inject(pool: millpond_pool, what: *const c_char) -> millpond_status {
+    boundary::status(|| {
+        // SAFETY: the caller's word that `what` is a string.
+        let injection = unsafe { boundary::text(what, INJECT_TEXT_MAX, "what") }?.parse()?;
+        raw::pool(pool)?.inject(injection);
+        Ok(())
+    })
+}
+
+/// Longest text for millpond_pool_inject, in bytes.
+const INJECT_TEXT_MAX: usize = 256;

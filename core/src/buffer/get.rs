@@ -47,6 +47,13 @@ impl Inner {
             return Err(self.closed_error());
         }
         self.check_len(len)?;
+        if self.fails_get() {
+            add(&self.counts.exhausted, 1);
+            return Err(Error::new(
+                ErrorKind::Exhausted,
+                format_args!("pool \"{}\" was told to fail this get of {len} bytes (inject)", self.name),
+            ));
+        }
         let class = self.table.index(len);
         if self.clear != ClearPolicy::OnGet
             && let Some(entry) = self.get_sampled(class, len)

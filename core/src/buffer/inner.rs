@@ -20,6 +20,7 @@ use super::stock::Block;
 use crate::check::Check;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inject::Injection;
 use crate::options::{ClearPolicy, LimitPolicy, Options};
 use crate::sync::{self, AtomicU32, AtomicU64, AtomicUsize, Lock};
 use crate::tools;
@@ -88,6 +89,9 @@ pub(crate) struct Inner {
     canaries: bool,
     /// The mode, as `Check::to_bits`.
     check: AtomicU64,
+    /// What goes wrong on purpose, and whether anything does.
+    injection: Lock<Injection>,
+    injects: AtomicBool,
     /// Gets in a mode that guards some of them, of threads without a cache.
     pub sampled: AtomicU64,
     /// Buffers that come back later; see `quarantine.rs`.
@@ -151,6 +155,8 @@ impl Inner {
             // Behind a block of the allocator's there is no room for one.
             canaries: checked.check != Check::Off && checked.keeps,
             check: AtomicU64::new(checked.check.to_bits()),
+            injection: Lock::new(checked.injection),
+            injects: AtomicBool::new(checked.injection.is_active()),
             sampled: AtomicU64::new(0),
             quarantine: Lock::new(Quarantine::default()),
             thread_cache_bytes: checked.thread_cache_bytes,
@@ -232,14 +238,50 @@ impl Inner {
     /// Changes the mode. The threads' caches end, because they go by the old one.
     pub(crate) fn set_check(&self, check: Check) {
         self.check.store(check.to_bits(), Ordering::Relaxed);
+        self.end_caches();
+        if check != Check::Full {
+            self.end_quarantine();
+        }
+    }
+
+    /// Changes what goes wrong on purpose.
+    pub(crate) fn inject(&self, injection: Injection) {
+        *self.injection.lock() = injection;
+        self.injects.store(injection.is_active(), Ordering::Relaxed);
+        self.end_caches();
+    }
+
+    fn end_caches(&self) {
         let mut doomed = Doomed::default();
         if let Some(member) = registry::lock().member(self.id) {
             member.orphan(|cache| self.absorb(cache, &mut doomed));
         }
-        if check != Check::Full {
-            self.end_quarantine();
-        }
         self.destroy_all(&mut doomed);
+    }
+
+    /// Says whether gets and puts are looked at one by one, so that threads keep nothing for themselves.
+    fn goes_the_long_way(&self) -> bool {
+        self.check().records() || !self.keeps || tools::watch() || self.injects.load(Ordering::Relaxed)
+    }
+
+    /// Says whether this get is to fail.
+    pub(crate) fn fails_get(&self) -> bool {
+        self.injects.load(Ordering::Relaxed) && self.injection.lock().fails_get()
+    }
+
+    /// Says whether this creation of a buffer is to fail.
+    fn fails_alloc(&self) -> bool {
+        self.injects.load(Ordering::Relaxed) && self.injection.lock().fails_alloc()
+    }
+
+    /// Waits as long as a put is to take longer.
+    pub(crate) fn dawdle(&self) {
+        if self.injects.load(Ordering::Relaxed) {
+            let delay = self.injection.lock().delay();
+            if !delay.is_zero() {
+                std::thread::sleep(delay);
+            }
+        }
     }
 
     /// Returns the calling thread's cache, made now if it has none. `None` when it cannot have one.
@@ -249,7 +291,7 @@ impl Inner {
         {
             return Some(cache);
         }
-        if self.is_closed() || self.check().records() || !self.keeps || tools::watch() {
+        if self.is_closed() || self.goes_the_long_way() {
             return None;
         }
         if !sync::has_asymmetric_barrier() || !cache::may_remember() || !cache::make_room() {
@@ -272,7 +314,7 @@ impl Inner {
     /// Takes a new cache's share out of what may be retained: what the options say, or less where many threads
     /// share it, so that all caches together have at most half. Depots that are full make room.
     pub(crate) fn reserve_for_cache(&self) -> usize {
-        if self.table.smallest() > CACHED_MAX || self.check().records() || !self.keeps || tools::watch() {
+        if self.table.smallest() > CACHED_MAX || self.goes_the_long_way() {
             return 0;
         }
         let mut budget = 0;
@@ -355,6 +397,9 @@ impl Inner {
 
     /// Creates a buffer of a class. The flag tells whether its bytes are all zero.
     pub(crate) fn create(&self, class: usize) -> Result<(Entry, bool), Refusal> {
+        if self.fails_alloc() {
+            return Err(Refusal::Memory);
+        }
         let capacity = self.table.sizes()[class];
         if !self.reserve(capacity) {
             return Err(Refusal::Limit);
@@ -368,6 +413,9 @@ impl Inner {
 
     /// Creates a buffer for one lease alone; beyond the limit unless `limited`.
     pub(crate) fn create_single(&self, len: usize, limited: bool) -> Result<(Entry, bool), Refusal> {
+        if self.fails_alloc() {
+            return Err(Refusal::Memory);
+        }
         // `check_len` has refused lengths for which this could overflow.
         let capacity = match self.table.sizes().get(self.table.index(len)) {
             Some(size) => *size,
@@ -390,6 +438,9 @@ impl Inner {
     /// Allocates the buffer of one lease with the C library, exactly as long as the lease, for tools that watch the
     /// allocator.
     pub(crate) fn create_on_heap(&self, len: usize) -> Result<(Entry, bool), Refusal> {
+        if self.fails_alloc() {
+            return Err(Refusal::Memory);
+        }
         if !self.reserve(len) {
             return Err(Refusal::Limit);
         }
@@ -671,6 +722,7 @@ impl Inner {
     }
 
     pub(crate) fn lock_for_fork(&self) {
+        self.injection.lock_for_fork();
         self.quarantine.lock_for_fork();
         for class in &self.classes {
             class.depot.lock_for_fork();
@@ -683,6 +735,8 @@ impl Inner {
     /// # Safety
     /// As [`Lock::unlock_after_fork`].
     pub(crate) unsafe fn unlock_after_fork(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.injection.unlock_after_fork() };
         // SAFETY: the caller's promise.
         unsafe { self.quarantine.unlock_after_fork() };
         for class in &self.classes {

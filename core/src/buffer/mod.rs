@@ -36,6 +36,7 @@ pub use writer::Writer;
 
 use crate::check::Check;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inject::Injection;
 use crate::leaks::LeakRecord;
 use crate::options::{Classes, ClearPolicy, LimitPolicy, Options};
 use crate::site::Site;
@@ -370,6 +371,12 @@ impl BufferPool {
         }
         self.inner.set_check(check);
         Ok(())
+    }
+
+    /// Makes the pool fail or dawdle from now on, to test what a program does then; the default value ends it. What the
+    /// threads keep for themselves goes to the depots.
+    pub fn inject(&self, injection: Injection) {
+        self.inner.inject(injection);
     }
 
     /// Gives a lease back to this pool, closed or not. Dropping the lease does the same without the checks' result.

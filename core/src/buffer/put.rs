@@ -103,6 +103,7 @@ impl Inner {
     #[cold]
     #[inline(never)]
     pub(crate) fn put_slow(&self, entry: Entry, len: usize, handle: u64, site: Site) {
+        self.dawdle();
         if guard::is_guarded(entry.slot) {
             guard::note_put(entry, site);
         }
