@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench forge tools install fmt lint clean
+.PHONY: help demo test bench campaigns forge tools install fmt lint clean
 
 # Where `make install` puts the C library, its headers, the pkg-config file and the CMake package.
 PREFIX ?= /usr/local
@@ -14,7 +14,7 @@ STRICT ?=
 PART ?=
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 demo: ## the main job in five languages, side by side: make demo [DIR=...]
 	@bash tests/tools/prerequisites.sh
@@ -26,6 +26,9 @@ test: ## every check there is: make test [STRICT=1] [PART=...]
 bench: ## get and put beside malloc, bytearray and Buffer.alloc; on a quiet machine
 	@bash tests/tools/prerequisites.sh
 	@bash tests/bench/run.sh
+
+campaigns: ## forks, threads, loading and worn out slots in large numbers; about ten minutes
+	@bash tests/campaigns/processes.sh
 
 forge: ## guess handles: 10^9 guesses in Rust, 10^8 in C; about six minutes
 	@bash tests/campaigns/forge.sh
