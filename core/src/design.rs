@@ -14,24 +14,37 @@
 //!                 destroy
 //! ```
 //!
-//! **Slot** (`buffer/slot.rs`). Each buffer has one 64-byte record in a process-wide table whose segments are never
-//! moved or freed. It stands apart from the data: writing past a buffer cannot damage it, and any 64-bit number can
-//! be looked up and answered with an error. The slot holds the whole current handle, so a foreign, stale, doubled or
-//! forged handle is one comparison. Handles are an index and a nonce; the nonce is a keyed permutation of the slot's
-//! generation, the generation goes on when the slot is used for another buffer, and a slot whose generations are used
-//! up is retired. So no handle is ever valid twice, and a guess succeeds once in 2^40.
+//! **Slot** (`buffer/slot.rs`). Each buffer has one 64-byte record in a process-wide table: one array in address space
+//! that is reserved once and made usable as it grows, never moved or freed. It stands apart from the data: writing past a
+//! buffer cannot damage it, and any 64-bit number can be looked up and answered with an error. The slot holds the whole
+//! current handle, so a foreign, stale, doubled or forged handle is one comparison. Handles are an index and a nonce; the
+//! nonces of a slot are a linear congruential sequence with a keyed step of the slot's own, so that ending a handle is one
+//! multiplication and one addition. The sequence goes on when the slot is used for another buffer, and a slot whose
+//! handles are used up is retired. So no handle is ever valid twice, and a blind guess succeeds once in 2^40.
 //!
-//! **Lease** (`buffer/lease.rs`). Four words: data, length, slot, and a word with the pool's number, the class and
-//! the dirty length. The last one leads a put to its magazine without a load from the slot.
+//! **Lease** (`buffer/lease.rs`). Four words: data, length, slot, and a word with the place of the pool's cache, the class
+//! and the dirty length. The last one leads a put to its magazine without a load from the slot.
 //!
-//! **Magazine and cache** (`buffer/cache.rs`). A thread finds its cache of a pool by the pool's number in a table of
-//! its own. Each class up to 256 KiB has a hot entry and a stack of idle buffers. Counters are written by the owner
-//! with plain loads and stores; statistics sum them.
+//! **Magazine and cache** (`buffer/cache.rs`). A thread finds its cache of a pool at a place in a table of its own; pools
+//! whose numbers agree in the lowest bits share a place, and the one used last stands there. Each class up to 256 KiB has a
+//! hot entry and a stack of slots. Counters are written by the owner with plain loads and stores; statistics sum them. A
+//! pair is some sixty instructions; what decides its time beyond that is how long the way of addresses is, thread, cache,
+//! magazine, slot, because a put's store must be known before the next get's load. So the magazines stand inside the
+//! cache, and the words of a cache, a magazine and a slot have offsets in their lines that keep a load from looking like
+//! it met another's store.
 //!
 //! **The asymmetric lock.** Memory that sleeping threads keep must not be out of reach of `trim`, `maintain`, `close`
 //! and `fork`. So the owner marks itself busy around each use and looks at a gate, two plain stores and a load. Who
 //! wants the cache raises the gate, asks the kernel for a barrier on all threads (`membarrier`), and waits until the
 //! owner is not busy. Without `membarrier` there are no caches.
+//!
+//! The lock's word for the owner is the pool's address, null while a gate is raised: one load says both whether the cache
+//! is the right pool's and whether it may be used.
+//!
+//! **The long way.** What a mode, a tool or an injected failure has to look at one by one has no thread caches, so that the
+//! fast paths know nothing of it: `sites`, `full`, a sanitizer, `MILLPOND_POOL=off`, injection. In `sample:N` threads keep
+//! their caches, and gets go through `buffer/guard.rs`, which counts and then takes from the same magazine. A guarded lease
+//! is kept from the fast put by a bit in its slot's pins.
 //!
 //! **Depot** (`buffer/depot.rs`). Stripes of idle buffers behind locks. The locks are parking_lot's, but nobody ever
 //! parks on them (`sync.rs`): parking_lot's table of sleepers would be copied into a child of `fork` together with
@@ -47,9 +60,10 @@
 //! pool orphans them under the registry's lock.
 //!
 //! # Invariants
-//! 1. A buffer is in exactly one place: a lease, a `Held`, a magazine, a depot stripe, a stock, or on its way
+//! 1. A buffer is in exactly one place: a lease, a `Held`, a magazine, a depot stripe, a stock, a quarantine, or on its way
 //!    between them in one thread's hands. Only its place's owner touches the slot's plain fields.
-//! 2. With the clear policy `OnPut`, memory in a magazine, a depot or a slab's free list is all zero.
+//! 2. With the clear policy `OnPut`, memory in a magazine, a depot or a slab's free list is all zero. In a quarantine it
+//!    is the pattern.
 //! 3. No buffer is destroyed under the registry's lock: the last one takes its pool along, which takes the lock.
 //! 4. `max_bytes` is taken before a buffer is created and given back after it is destroyed.
 //! 5. Depots, the caches' and stocks' shares and what stocks hold beyond them never exceed `max_retained_bytes`.
