@@ -14,6 +14,7 @@ use crate::call::{Call, Table};
 use crate::errors;
 use crate::lease::{LeaseObject, methods, object};
 use crate::pool::{self, Patience, Pool};
+use crate::refs::none;
 
 const NULL: *mut ffi::PyObject = ptr::null_mut();
 
@@ -117,7 +118,7 @@ unsafe extern "C" fn put(
                 return Err(errors::to_py(py, &pool::foreign(pool, lease)));
             }
             methods::put_with(py, lease, used.as_ref())?;
-            Ok(methods::none())
+            Ok(none())
         })
     })
 }

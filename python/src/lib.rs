@@ -16,6 +16,7 @@ mod hot;
 mod lease;
 mod options;
 mod pool;
+mod refs;
 mod site;
 mod stats;
 
@@ -38,6 +39,7 @@ mod _millpond {
         gil::refuse_other_interpreters()?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         errors::register(module)?;
+        refs::decide(module.py());
         site::decide(module.py())?;
         lease::methods::register(module)?;
         hot::register(module)?;

@@ -172,7 +172,6 @@ impl Lost {
 }
 
 /// Gives back what a lease object still owns when its last reference is gone; a lost lease is told.
-#[inline(always)]
 pub(crate) fn end_of_life(lease: &LeaseObject) -> Option<Lost> {
     if let Some(held) = lease.memory.take_held() {
         let pool = pool_of(lease);

@@ -33,6 +33,11 @@ impl Memory {
         Memory { value: UnsafeCell::new(Value { lease: ManuallyDrop::new(lease) }), holds: Cell::new(Holds::Lease) }
     }
 
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holds.get() == Holds::Nothing
+    }
+
     /// Moves the lease out.
     #[inline(always)]
     pub(crate) fn take_lease(&self) -> Option<Lease> {

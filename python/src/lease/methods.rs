@@ -9,21 +9,12 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::object::{LeaseObject, State};
-use super::{buffer, ending, items, object};
+use super::object::{LeaseMemory, LeaseObject, State};
+use super::{block, buffer, ending, items, object};
 use crate::call::{Call, Table};
 use crate::errors::{self, invalid};
-use crate::{args, detached};
-
-/// Returns None, with the reference that a caller expects.
-#[inline]
-pub(crate) fn none() -> *mut ffi::PyObject {
-    // SAFETY: attached; None is always alive.
-    let none = unsafe { ffi::Py_None() };
-    // SAFETY: as above.
-    unsafe { ffi::Py_INCREF(none) };
-    none
-}
+use crate::refs::none;
+use crate::{args, detached, refs};
 
 /// Runs a cold method on the lease that CPython passed.
 fn method(
@@ -78,17 +69,20 @@ unsafe extern "C" fn release(object: *mut ffi::PyObject, _: *mut ffi::PyObject) 
 }
 
 unsafe extern "C" fn enter(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    errors::slot(ptr::null_mut(), || {
-        // SAFETY: the method descriptor has checked the type.
-        let lease = unsafe { LeaseObject::from_ptr(object) };
-        if !lease.is_live() {
-            let error = ending::refused(lease, ErrorKind::UseAfterPut);
-            return errors::cold(ptr::null_mut(), |py| Err(errors::to_py(py, &error)));
-        }
-        // SAFETY: alive, and the GIL is held.
-        unsafe { ffi::Py_INCREF(object) };
-        object
-    })
+    // SAFETY: the method descriptor has checked the type.
+    errors::slot(ptr::null_mut(), || enter_live(unsafe { LeaseObject::from_ptr(object) }))
+}
+
+/// Returns the lease itself, for a `with`.
+#[inline(always)]
+pub(crate) fn enter_live(lease: &LeaseObject) -> *mut ffi::PyObject {
+    if !lease.is_live() {
+        let error = ending::refused(lease, ErrorKind::UseAfterPut);
+        return errors::cold(ptr::null_mut(), |py| Err(errors::to_py(py, &error)));
+    }
+    // SAFETY: alive, and the GIL is held.
+    unsafe { refs::retain(lease.as_ptr()) };
+    lease.as_ptr()
 }
 
 unsafe extern "C" fn exit(
@@ -101,23 +95,28 @@ unsafe extern "C" fn exit(
             let message = format!("__exit__() takes exactly 3 positional arguments ({count} given)");
             return errors::cold(ptr::null_mut(), |_| Err(PyTypeError::new_err(message)));
         }
-        // SAFETY: the method descriptor has checked the type.
-        let lease = unsafe { LeaseObject::from_ptr(object) };
-        if lease.state.get() != State::Live {
-            return none();
-        }
         // SAFETY: there are three arguments.
         let exception = unsafe { *args };
-        // SAFETY: attached; compared by address only.
-        if exception == unsafe { ffi::Py_None() } {
-            return put_plain(lease);
-        }
-        // The user's exception goes on, whatever comes of the put: a view in its traceback must not replace it.
-        match ending::put_or_defer(lease) {
-            Ok(()) => none(),
-            Err(error) => errors::cold(ptr::null_mut(), |py| Err(errors::to_py(py, &error))),
-        }
+        // SAFETY: the method descriptor has checked the type.
+        end_block(unsafe { LeaseObject::from_ptr(object) }, exception)
     })
+}
+
+/// Puts the lease, unless it was put before, at the end of a `with` that `exception` leaves, or None.
+#[inline(always)]
+pub(crate) fn end_block(lease: &LeaseObject, exception: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    if lease.state.get() != State::Live {
+        return none();
+    }
+    // SAFETY: attached; compared by address only.
+    if exception == unsafe { ffi::Py_None() } {
+        return put_plain(lease);
+    }
+    // The user's exception goes on, whatever comes of the put: a view in its traceback must not replace it.
+    match ending::put_or_defer(lease) {
+        Ok(()) => none(),
+        Err(error) => errors::cold(ptr::null_mut(), |py| Err(errors::to_py(py, &error))),
+    }
 }
 
 unsafe extern "C" fn resize_used(object: *mut ffi::PyObject, used: *mut ffi::PyObject) -> *mut ffi::PyObject {
@@ -396,7 +395,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ];
     let mut spec = ffi::PyType_Spec {
         name: c"millpond.Lease".as_ptr(),
-        basicsize: size_of::<LeaseObject>() as c_int,
+        basicsize: size_of::<LeaseMemory>() as c_int,
         itemsize: 0,
         flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | ffi::Py_TPFLAGS_IMMUTABLETYPE) as _,
         slots: slots.as_mut_ptr(),
@@ -407,6 +406,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // SAFETY: a new reference, or null with an exception.
     let lease_type = unsafe { Bound::from_owned_ptr_or_err(py, lease_type) }?;
     module.add("Lease", &lease_type)?;
+    block::register(&lease_type)?;
     // The reference is kept for the life of the process: objects of the type may outlive the module.
     object::set_lease_type(lease_type.into_ptr().cast());
     Ok(())

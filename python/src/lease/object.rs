@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use millpond::{Lease, Site};
 use pyo3::ffi;
 
+use super::block::Methods;
 use super::ending;
 use super::memory::Memory;
-use crate::errors;
 use crate::gil::GilCell;
+use crate::{errors, refs};
 
 /// How far a lease has come.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -57,6 +58,13 @@ pub(crate) struct LeaseObject {
     pub put: Cell<Site>,
 }
 
+/// What the memory of a lease object holds: the object, made anew for each lease, and behind it what stays.
+#[repr(C)]
+pub(crate) struct LeaseMemory {
+    lease: LeaseObject,
+    pub methods: Methods,
+}
+
 /// The type, made once when the module is.
 static LEASE_TYPE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
 
@@ -95,13 +103,11 @@ impl LeaseObject {
         ptr::from_ref(self).cast_mut().cast()
     }
 
-    /// Tells how many references there are; more rather than fewer where the count is kept in another form.
+    /// Tells how many references there are. Those who refer to a bound method of the lease have one together.
     #[inline]
     pub(crate) fn references(&self) -> u32 {
         // SAFETY: `self` is a live object and the GIL is held.
-        let count = unsafe { ffi::Py_REFCNT(self.as_ptr()) };
-        // From 3.14 on the upper half of the word holds flags.
-        (count & 0xffff_ffff) as u32
+        unsafe { refs::count(self.as_ptr()) }
     }
 
     pub(crate) fn is_live(&self) -> bool {
@@ -158,11 +164,16 @@ pub(crate) unsafe fn reserve() -> *mut LeaseObject {
 #[cold]
 fn new_memory() -> *mut LeaseObject {
     // SAFETY: `reserve`'s caller holds the GIL, as the object allocator asks.
-    let memory = unsafe { ffi::PyObject_Malloc(size_of::<LeaseObject>()) };
-    if !memory.is_null() {
-        // SAFETY: the type was made when the module was, and the GIL is held.
-        unsafe { ffi::Py_INCREF(lease_type().cast()) };
+    let memory = unsafe { ffi::PyObject_Malloc(size_of::<LeaseMemory>()) }.cast::<LeaseMemory>();
+    if memory.is_null() {
+        return ptr::null_mut();
     }
+    // SAFETY: inside the memory, which has the size and alignment and is nobody else's.
+    let methods = unsafe { &raw mut (*memory).methods };
+    // SAFETY: as above.
+    unsafe { ptr::write(methods, Methods::of(memory.cast())) };
+    // SAFETY: the type was made when the module was, and the GIL is held.
+    unsafe { ffi::Py_INCREF(lease_type().cast()) };
     memory.cast()
 }
 
@@ -199,7 +210,7 @@ pub(crate) unsafe fn fill(
     // SAFETY: the memory has the type's size and alignment and is nobody else's.
     unsafe { ptr::write(memory, object) };
     // SAFETY: `pool` is alive and the GIL is held.
-    unsafe { ffi::Py_INCREF(pool) };
+    unsafe { refs::retain(pool) };
     memory.cast()
 }
 
@@ -211,19 +222,33 @@ pub(crate) unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     errors::quiet_slot(|| {
         // SAFETY: CPython passes an object of this type; it stays ours until its memory is given on below.
         let lease = unsafe { LeaseObject::from_ptr(object) };
-        let lost = ending::end_of_life(lease);
-        let (pool, keep) = (lease.pool.get(), lease.keep.get());
-        // SAFETY: no reference is left and every owned field has been moved out.
-        unsafe { unreserve(object.cast()) };
-        // Python code may run from here on (a warning filter, the pool's end), and may make leases.
-        if let Some(lost) = lost {
-            lost.warn();
+        if !lease.memory.is_empty() || !lease.keep.get().is_null() {
+            return dealloc_with_more(lease);
         }
-        // SAFETY: the object owned this reference.
-        unsafe { ffi::Py_DECREF(pool) };
-        // SAFETY: the object owned this reference, if any.
-        unsafe { ffi::Py_XDECREF(keep) };
+        let pool = lease.pool.get();
+        // SAFETY: no reference is left; the reference to the pool has been moved out, and there is nothing else.
+        unsafe { unreserve(object.cast()) };
+        // SAFETY: the object owned this reference. Python code may run here (the pool's end), and may make leases.
+        unsafe { refs::release(pool) };
     });
+}
+
+/// Frees an object that still owns more than its reference to the pool.
+#[cold]
+#[inline(never)]
+fn dealloc_with_more(lease: &LeaseObject) {
+    let lost = ending::end_of_life(lease);
+    let (pool, keep) = (lease.pool.get(), lease.keep.get());
+    // SAFETY: no reference is left and every owned field has been moved out.
+    unsafe { unreserve(lease.as_ptr().cast()) };
+    // Python code may run from here on (a warning filter, the pool's end), and may make leases.
+    if let Some(lost) = lost {
+        lost.warn();
+    }
+    // SAFETY: the object owned this reference.
+    unsafe { ffi::Py_DECREF(pool) };
+    // SAFETY: the object owned this reference, if any.
+    unsafe { ffi::Py_XDECREF(keep) };
 }
 
 /// Keeps memory for the next object, or frees it.
