@@ -51,7 +51,7 @@ export LD_LIBRARY_PATH=$lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0
 
 warnings=(-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
-c_programs=(api_layout api_pool api_status leak_list link_units own_bad_input own_forge own_fork own_table own_threads)
+c_programs=(api_layout api_pool api_status leak_list link_units own_bad_input own_forge own_fork own_housekeeping own_table own_threads)
 cpp_programs=(api_pool link_units own_lease own_pmr)
 
 # build OUTPUT LINK COMPILER... -- SOURCES...: LINK is shared, static or none

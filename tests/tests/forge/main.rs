@@ -80,23 +80,24 @@ impl<T: Target> Campaign<'_, T> {
 
     fn run(&mut self, guesses_per_kind: u64) -> Vec<Count> {
         let mut counts = vec![Count::default(); KINDS.len()];
-        let mut start = 0;
-        while start < guesses_per_kind {
-            let end = (start + ROUND).min(guesses_per_kind);
-            for (kind, (_, guess)) in KINDS.iter().enumerate() {
-                for number in start..end {
+        let mut end = 0;
+        while end < guesses_per_kind {
+            let start = end;
+            end = (start + ROUND).min(guesses_per_kind);
+            for ((_, guess), count) in KINDS.iter().zip(&mut counts) {
+                for number in start.. {
+                    if count.guesses == end {
+                        break;
+                    }
                     let id = guess(&self.seen, &mut self.random, number);
                     if self.own.contains(&id) {
                         continue;
                     }
-                    counts[kind].guesses += 1;
-                    if self.target.accepts(id) {
-                        counts[kind].accepted += 1;
-                    }
+                    count.guesses += 1;
+                    count.accepted += u64::from(self.target.accepts(id));
                 }
             }
             self.refresh();
-            start = end;
         }
         counts
     }
