@@ -100,6 +100,35 @@ fn pairs(rounds: usize) {
     println!("two threads at once: {:.2} and {:.2} of one alone", both[0] / alone, both[1] / alone);
 }
 
+/// What looking more closely costs.
+fn modes(rounds: usize) {
+    println!("\nget + put of 64 KiB by mode, nothing written; ns per pair");
+    let pools = ["off", "on", "sample:1000", "sample:100", "sites", "full"].map(|mode| {
+        let check: millpond::Check = mode.parse().expect("a mode");
+        (mode, BufferPool::builder().name("modes").check(check).build().expect("a pool"))
+    });
+    let [off, on, thousand, hundred, sites, full] = &pools;
+    let pairs = |(_, pool): &(&str, BufferPool), calls: usize| pool_pairs(pool, 64 << 10, calls);
+    let times = least(
+        rounds,
+        20_000,
+        [
+            &mut |calls| pairs(off, calls),
+            &mut |calls| pairs(on, calls),
+            &mut |calls| pairs(thousand, calls),
+            &mut |calls| pairs(hundred, calls),
+            &mut |calls| pairs(sites, calls),
+            // Each fills and looks through 64 KiB.
+            &mut |calls| pairs(full, calls / 20),
+        ],
+    );
+    for ((mode, _), time) in pools.iter().zip(times) {
+        // It ran a twentieth of the calls.
+        let time = if *mode == "full" { time * 20.0 } else { time };
+        println!("{mode:>12} {time:>9.1}   {:+.1}", time - times[1]);
+    }
+}
+
 fn bursts(rounds: usize) {
     const LIVE: usize = 32;
     println!("\n{LIVE} live buffers taken, every page written, all given back; us per buffer");
@@ -163,4 +192,5 @@ fn main() {
     bursts(rounds.div_ceil(4));
     huge(rounds);
     pairs(rounds);
+    modes(rounds.div_ceil(2));
 }

@@ -8,21 +8,37 @@ use std::fmt::{self, Write};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use super::cache;
 use super::depot::Entry;
 use super::inner::{Inner, add};
 use super::memory;
 use super::slot::{self, GUARDED, OVERSIZED, SINGLE, Slot};
 use crate::check::Check;
+use crate::options::ClearPolicy;
 use crate::site::Site;
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Lock};
 
 /// The longest lease that is given pages of its own, in bytes.
 pub(crate) const LEN_MAX: usize = 1 << 20;
-/// Stands in [`Slot::pins`] of a guarded lease, so that the fast path of a put leaves it alone.
+/// Stands in [`Slot::pins`] of a guarded lease, so that the fast path of a put leaves it alone; below it the lease's place in
+/// the table, and below that the number of pins.
 pub(crate) const PIN: u32 = 1 << 31;
+const PLACE_SHIFT: u32 = 20;
+
+/// Returns the number of pins that a slot's word says.
+pub(crate) fn pins_of(word: u32) -> u32 {
+    if word & PIN == 0 { word } else { word & ((1 << PLACE_SHIFT) - 1) }
+}
+
+/// Says whether one pin more would not fit.
+pub(crate) fn pins_are_full(word: u32) -> bool {
+    pins_of(word) == if word & PIN == 0 { PIN - 1 } else { (1 << PLACE_SHIFT) - 1 }
+}
 
 /// Live leases and those of the past that are remembered.
 const REGIONS: usize = 1024;
+/// Mappings of the past are used again, instead of new ones, when this many are remembered.
+const REMEMBERED: usize = 256;
 const NAME_MAX: usize = 64;
 
 const FREE: u32 = 0;
@@ -37,8 +53,6 @@ struct Region {
     bytes: AtomicUsize,
     data: AtomicUsize,
     len: AtomicUsize,
-    /// When it was given up, for the oldest to go first.
-    ended: AtomicU64,
     got: AtomicU64,
     put: AtomicU64,
     getter: AtomicU32,
@@ -53,7 +67,6 @@ static TABLE: [Region; REGIONS] = [const {
         bytes: AtomicUsize::new(0),
         data: AtomicUsize::new(0),
         len: AtomicUsize::new(0),
-        ended: AtomicU64::new(0),
         got: AtomicU64::new(0),
         put: AtomicU64::new(0),
         getter: AtomicU32::new(0),
@@ -62,18 +75,65 @@ static TABLE: [Region; REGIONS] = [const {
     }
 }; REGIONS];
 
-/// Counts the leases that ended; whoever changes the table's states holds it.
-static ENDED: Lock<u64> = Lock::new(0);
+/// Which places of the table are free, and which are of the past, in the order of their ends. Whoever changes a state holds
+/// it.
+struct Places {
+    free: [u16; REGIONS],
+    free_len: usize,
+    past: [u16; REGIONS],
+    oldest: usize,
+    past_len: usize,
+}
+
+static PLACES: Lock<Places> = Lock::new(Places {
+    free: {
+        let mut free = [0; REGIONS];
+        let mut place = 0;
+        while place < REGIONS {
+            free[place] = place as u16;
+            place += 1;
+        }
+        free
+    },
+    free_len: REGIONS,
+    past: [0; REGIONS],
+    oldest: 0,
+    past_len: 0,
+});
+
+impl Places {
+    fn take_free(&mut self) -> Option<usize> {
+        self.free_len = self.free_len.checked_sub(1)?;
+        Some(usize::from(self.free[self.free_len]))
+    }
+
+    fn give_free(&mut self, place: usize) {
+        self.free[self.free_len] = place as u16;
+        self.free_len += 1;
+    }
+
+    fn take_oldest(&mut self) -> Option<usize> {
+        self.past_len = self.past_len.checked_sub(1)?;
+        let place = self.past[self.oldest];
+        self.oldest = (self.oldest + 1) % REGIONS;
+        Some(usize::from(place))
+    }
+
+    fn give_past(&mut self, place: usize) {
+        self.past[(self.oldest + self.past_len) % REGIONS] = place as u16;
+        self.past_len += 1;
+    }
+}
 
 pub(crate) fn lock_for_fork() {
-    ENDED.lock_for_fork();
+    PLACES.lock_for_fork();
 }
 
 /// # Safety
 /// As [`Lock::unlock_after_fork`].
 pub(crate) unsafe fn unlock_after_fork() {
     // SAFETY: the caller's promise.
-    unsafe { ENDED.unlock_after_fork() };
+    unsafe { PLACES.unlock_after_fork() };
 }
 
 /// Says whether a lease has pages of its own.
@@ -83,6 +143,22 @@ pub(crate) fn is_guarded(slot: &Slot) -> bool {
 }
 
 impl Inner {
+    /// Serves a get of a pool that guards each N-th lease when this is none of them and the thread has an idle buffer: what
+    /// nearly all gets of such a pool do.
+    #[inline(always)]
+    pub(crate) fn get_between(&self, len: usize) -> Option<&'static Slot> {
+        let cache = cache::at_front(self.state.front());
+        if cache.until_guarded.get() <= 1 || !cache.enter(self) {
+            return None;
+        }
+        let idle = if self.clear == ClearPolicy::OnGet { None } else { cache.pop_any(self.table.index(len), len) };
+        if idle.is_some() {
+            cache.until_guarded.set(cache.until_guarded.get() - 1);
+        }
+        cache.leave();
+        idle
+    }
+
     /// Serves the gets of a pool that guards each N-th lease. `None`: as if it did not.
     pub(crate) fn get_sampled(&self, class: usize, len: usize) -> Option<Entry> {
         let Check::Sample(every) = self.check() else {
@@ -122,64 +198,104 @@ impl Inner {
         if !self.reserve(capacity) {
             return None;
         }
-        let made = memory::map(inside + page, page.max(align)).and_then(|base| {
-            // SAFETY: the last page of the mapping.
-            let behind = unsafe { base.add(inside) };
-            // SAFETY: as above; nobody knows the mapping yet.
-            let guarded = unsafe { memory::forbid(behind, page) };
-            // SAFETY: the sum is at most `inside`. An alignment above the usual one leaves a gap before the page.
-            let data = unsafe { behind.sub(capacity.next_multiple_of(align)) };
-            let slot =
-                if guarded { slot::allocate(self.strong(), OVERSIZED, SINGLE | GUARDED, data, capacity) } else { None };
-            let region = slot.and_then(|_| take_place(&self.name, base, inside + page, data));
-            if region.is_none() {
-                match slot {
-                    Some(slot) => {
-                        slot::free(slot);
-                        self.release();
-                    }
-                    None if guarded => self.release(),
-                    None => {}
-                }
-                // SAFETY: just mapped, known to nobody else.
-                unsafe { memory::unmap(base, inside + page) };
-            }
-            region.and(slot)
-        });
-        let Some(slot) = made else {
+        let Some(slot) = self.map_guarded(capacity, inside, page.max(align)) else {
             self.unreserve_total(capacity);
             return None;
         };
-        slot.pins.store(PIN, Ordering::Relaxed);
         self.count_created(capacity);
         Some(Entry::of(slot))
     }
+
+    /// Maps `inside` bytes and a page behind them, and makes the slot of the lease of `capacity` bytes that ends there.
+    fn map_guarded(&self, capacity: usize, inside: usize, align: usize) -> Option<&'static Slot> {
+        let page = memory::page_size();
+        let bytes = inside + page;
+        let (place, spare) = take_place()?;
+        let region = &TABLE[place];
+        let base = match spare {
+            // SAFETY: the mapping of a lease that is over; the table named it alone, and no longer does.
+            Some(spare) if spare.bytes == bytes && unsafe { memory::allow(spare.start, inside) } => Some(spare.start),
+            other => {
+                if let Some(spare) = other {
+                    // SAFETY: as above.
+                    unsafe { memory::unmap(spare.start, spare.bytes) };
+                }
+                map_with_guard(inside, page, align)
+            }
+        };
+        let Some(base) = base else {
+            free_place(place);
+            return None;
+        };
+        // SAFETY: the page behind the mapping's inside.
+        let behind = unsafe { base.add(inside) };
+        // SAFETY: the sum is at most `inside`. An alignment above the usual one leaves a gap before the page.
+        let data = unsafe { behind.sub(capacity.next_multiple_of(self.alignment())) };
+        let Some(slot) = slot::allocate(self.strong(), OVERSIZED, SINGLE | GUARDED, data, capacity) else {
+            self.release();
+            free_place(place);
+            // SAFETY: known to nobody else.
+            unsafe { memory::unmap(base, bytes) };
+            return None;
+        };
+        let name = self.name.bytes().chain(std::iter::repeat(0));
+        region.name.iter().zip(name).for_each(|(place, byte)| place.store(byte, Ordering::Relaxed));
+        region.bytes.store(bytes, Ordering::Relaxed);
+        region.data.store(data.as_ptr() as usize, Ordering::Relaxed);
+        region.put.store(0, Ordering::Relaxed);
+        region.putter.store(0, Ordering::Relaxed);
+        region.start.store(base.as_ptr() as usize, Ordering::SeqCst);
+        slot.pins.store(PIN | ((place as u32) << PLACE_SHIFT), Ordering::Relaxed);
+        Some(slot)
+    }
 }
 
-/// Takes a place in the table, the one of the oldest lease of the past if none is free.
-fn take_place(pool: &str, base: NonNull<u8>, bytes: usize, data: NonNull<u8>) -> Option<&'static Region> {
-    let (region, old) = {
-        let _guard = ENDED.lock();
-        let free = TABLE.iter().find(|region| region.state.load(Ordering::Relaxed) == FREE);
-        let past = || TABLE.iter().filter(|region| region.state.load(Ordering::Relaxed) == PAST);
-        let region = free.or_else(|| past().min_by_key(|region| region.ended.load(Ordering::Relaxed)))?;
-        let old = (region.start.swap(0, Ordering::Relaxed), region.bytes.load(Ordering::Relaxed));
-        // The handler looks at the state last.
-        region.state.store(LIVE, Ordering::SeqCst);
-        (region, old)
-    };
-    if let Some(start) = NonNull::new(old.0 as *mut u8) {
-        // SAFETY: the mapping of a lease that is over; the table named it alone, and no longer does.
-        unsafe { memory::unmap(start, old.1) };
+/// Maps memory with an inaccessible page behind it.
+fn map_with_guard(inside: usize, page: usize, align: usize) -> Option<NonNull<u8>> {
+    let base = memory::map(inside + page, align)?;
+    // SAFETY: the last page of the mapping.
+    let behind = unsafe { base.add(inside) };
+    // SAFETY: as above; nobody knows the mapping yet.
+    if unsafe { memory::forbid(behind, page) } {
+        return Some(base);
     }
-    let name = pool.bytes().chain(std::iter::repeat(0));
-    region.name.iter().zip(name).for_each(|(place, byte)| place.store(byte, Ordering::Relaxed));
-    region.bytes.store(bytes, Ordering::Relaxed);
-    region.data.store(data.as_ptr() as usize, Ordering::Relaxed);
-    region.put.store(0, Ordering::Relaxed);
-    region.putter.store(0, Ordering::Relaxed);
-    region.start.store(base.as_ptr() as usize, Ordering::SeqCst);
-    Some(region)
+    // SAFETY: just mapped, known to nobody else.
+    unsafe { memory::unmap(base, inside + page) };
+    None
+}
+
+/// A mapping that the table no longer needs.
+struct Spare {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+/// Takes a place in the table: a free one, or from the time on when enough are remembered the oldest of the past. The mapping
+/// that stood there comes back.
+fn take_place() -> Option<(usize, Option<Spare>)> {
+    let place = {
+        let mut places = PLACES.lock();
+        let fresh = if places.past_len < REMEMBERED { places.take_free() } else { None };
+        fresh.or_else(|| places.take_oldest()).or_else(|| places.take_free())?
+    };
+    let region = &TABLE[place];
+    let start = NonNull::new(region.start.swap(0, Ordering::SeqCst) as *mut u8);
+    let spare = start.map(|start| Spare { start, bytes: region.bytes.load(Ordering::Relaxed) });
+    // The handler looks at the state last.
+    region.state.store(LIVE, Ordering::SeqCst);
+    Some((place, spare))
+}
+
+/// Gives a place back whose mapping is gone.
+fn free_place(place: usize) {
+    TABLE[place].start.store(0, Ordering::SeqCst);
+    TABLE[place].state.store(FREE, Ordering::SeqCst);
+    PLACES.lock().give_free(place);
+}
+
+/// Returns the place of a guarded lease.
+fn place_of(slot: &Slot) -> usize {
+    ((slot.pins.load(Ordering::Relaxed) & !PIN) >> PLACE_SHIFT) as usize % REGIONS
 }
 
 fn find(address: usize) -> Option<&'static Region> {
@@ -198,42 +314,36 @@ fn thread() -> u32 {
 
 /// Notes who got a guarded lease.
 pub(crate) fn note_get(entry: Entry, len: usize, site: Site) {
-    if let Some(region) = find(entry.data as usize) {
-        region.len.store(len, Ordering::Relaxed);
-        region.got.store(site.bits(), Ordering::Relaxed);
-        region.getter.store(thread(), Ordering::Relaxed);
-    }
+    let region = &TABLE[place_of(entry.slot)];
+    region.len.store(len, Ordering::Relaxed);
+    region.got.store(site.bits(), Ordering::Relaxed);
+    region.getter.store(thread(), Ordering::Relaxed);
 }
 
 /// Notes who put a guarded lease.
 pub(crate) fn note_put(entry: Entry, site: Site) {
-    if let Some(region) = find(entry.data as usize) {
-        region.put.store(site.bits(), Ordering::Relaxed);
-        region.putter.store(thread(), Ordering::Relaxed);
-    }
+    let region = &TABLE[place_of(entry.slot)];
+    region.put.store(site.bits(), Ordering::Relaxed);
+    region.putter.store(thread(), Ordering::Relaxed);
 }
 
-/// Makes the pages of a guarded lease inaccessible for as long as its place is not needed. The slot is gone.
-pub(crate) fn give_up(data: *mut u8) {
-    let Some(region) = find(data as usize) else {
-        return;
-    };
+/// Ends a guarded lease's slot, and makes its pages inaccessible for as long as its place is not needed.
+pub(crate) fn give_up(entry: Entry) {
+    let place = place_of(entry.slot);
+    let region = &TABLE[place];
+    slot::free(entry.slot);
     let start = region.start.load(Ordering::Relaxed);
     let bytes = region.bytes.load(Ordering::Relaxed);
     let Some(base) = NonNull::new(start as *mut u8) else {
         return;
     };
     // SAFETY: the mapping of a lease that is over, by the caller's word.
-    let forbidden = unsafe { memory::forbid(base, bytes) };
-    let mut ended = ENDED.lock();
-    *ended += 1;
-    region.ended.store(*ended, Ordering::Relaxed);
-    if forbidden {
+    if unsafe { memory::forbid(base, bytes) } {
         region.state.store(PAST, Ordering::SeqCst);
+        PLACES.lock().give_past(place);
         return;
     }
-    region.start.store(0, Ordering::SeqCst);
-    region.state.store(FREE, Ordering::SeqCst);
+    free_place(place);
     // SAFETY: as above; the table no longer names it.
     unsafe { memory::unmap(base, bytes) };
 }

@@ -550,8 +550,7 @@ impl Inner {
         let class = self.class_of_capacity(capacity);
         let mapped = entry.slot.flags() & MAPPED != 0;
         if guard::is_guarded(entry.slot) {
-            slot::free(entry.slot);
-            guard::give_up(entry.data);
+            guard::give_up(entry);
             self.release();
             return;
         }

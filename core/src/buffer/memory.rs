@@ -73,18 +73,25 @@ pub(crate) unsafe fn commit(start: NonNull<u8>, len: usize) -> bool {
     unsafe { libc::mprotect(start.as_ptr().cast(), len, libc::PROT_READ | libc::PROT_WRITE) == 0 }
 }
 
-/// Makes whole pages inaccessible and gives their memory back; `false`, and nothing done, where the system refuses.
+/// Makes whole pages inaccessible and gives their memory back; `false` where the system refuses one of the two.
 ///
 /// # Safety
 /// The range is inside a mapping of the caller's, and nobody rightly uses it.
 pub(crate) unsafe fn forbid(start: NonNull<u8>, len: usize) -> bool {
     // SAFETY: the caller's promise.
     let forbidden = unsafe { libc::mprotect(start.as_ptr().cast(), len, libc::PROT_NONE) == 0 };
-    if forbidden {
-        // SAFETY: as above. A refusal only means that the memory is given back later.
-        unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_DONTNEED) };
-    }
-    forbidden
+    // SAFETY: as above.
+    forbidden && unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_DONTNEED) == 0 }
+}
+
+/// Makes whole pages accessible again that [`forbid`] made inaccessible: zeroes. `false`, and nothing done, where the system
+/// refuses.
+///
+/// # Safety
+/// The range is inside a mapping of the caller's.
+pub(crate) unsafe fn allow(start: NonNull<u8>, len: usize) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { libc::mprotect(start.as_ptr().cast(), len, libc::PROT_READ | libc::PROT_WRITE) == 0 }
 }
 
 fn map_anywhere(len: usize) -> Option<NonNull<u8>> {

@@ -256,6 +256,10 @@ impl BufferPool {
     #[cold]
     #[inline(never)]
     fn get_in_registers(&self, len: usize, site: Site) -> (Option<&'static Slot>, Option<Box<Error>>) {
+        if let Some(slot) = self.inner.get_between(len) {
+            get::record(Entry::of(slot), len, site);
+            return (Some(slot), None);
+        }
         match self.inner.get_slow(len, Patience::Policy) {
             Ok(entry) => {
                 self.inner.record(entry, len, site);

@@ -338,7 +338,7 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Si
 }
 
 fn is_pinned(slot: &Slot) -> bool {
-    slot.pins.load(Ordering::SeqCst) & !guard::PIN != 0
+    guard::pins_of(slot.pins.load(Ordering::SeqCst)) != 0
 }
 
 /// Undoes the end of a handle: somebody pinned the lease between the check and the end.
@@ -474,12 +474,12 @@ pub fn pool_of(lease_id: u64) -> Result<u64> {
 /// Pins a lease: a put is `BUSY` until as many [`unpin`] calls. For memory that the kernel or another thread writes.
 ///
 /// # Errors
-/// `USE_AFTER_PUT`, `INVALID_HANDLE`. `INVALID_ARGUMENT`: it is pinned 2^31 - 1 times.
+/// `USE_AFTER_PUT`, `INVALID_HANDLE`. `INVALID_ARGUMENT`: it is pinned 2^31 - 1 times (2^20 - 1 on guarded pages).
 pub fn pin(lease_id: u64) -> Result<()> {
     let slot = check(lease_id)?;
     // Pairs with the two loads in `put_checked`: either the put sees the pin, or the pin sees the handle gone.
     let pinned = slot.pins.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| {
-        if pins & !guard::PIN == guard::PIN - 1 { None } else { Some(pins + 1) }
+        if guard::pins_are_full(pins) { None } else { Some(pins + 1) }
     });
     if pinned.is_err() {
         return Err(Error::invalid("the lease is pinned as often as it can be"));
@@ -502,7 +502,7 @@ pub fn unpin(lease_id: u64) -> Result<()> {
             Ordering::SeqCst,
             Ordering::SeqCst,
             |pins| {
-                if pins & !guard::PIN == 0 { None } else { Some(pins - 1) }
+                if guard::pins_of(pins) == 0 { None } else { Some(pins - 1) }
             },
         )
         .map(drop)
