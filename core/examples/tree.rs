@@ -228,7 +228,7 @@ fn misuse() -> Outcome<String> {
     seen.tried("write past the end", "OVERRUN", lease.put());
 
     std::mem::forget(pool.get(1000)?);
-    let leaks = pool.leaks();
+    let leaks = pool.leaks()?;
     let record = leaks.first().map(|leak| format!("{} of {} bytes, got at {}", leak.pool, leak.len, leak.site));
     seen.add("lost lease", "listed by leaks()", leaks.len() == 1, "leaks()", &record.unwrap_or_default());
 

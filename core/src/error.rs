@@ -75,7 +75,6 @@ impl ErrorKind {
 /// Two words, so that a result without a value is returned in registers.
 ///
 /// *Thread-safe.* *Fork:* plain data.
-#[derive(Clone)]
 #[expect(clippy::box_collection, reason = "one word instead of three keeps results in registers")]
 pub struct Error {
     kind: ErrorKind,
@@ -88,7 +87,7 @@ impl Error {
     /// Makes an error, for a binding's own argument checks. Never fails for want of memory.
     #[cold]
     pub fn new(kind: ErrorKind, message: impl fmt::Display) -> Error {
-        let mut text = Text(String::new());
+        let mut text = Text::default();
         let whole = write!(text, "{message}").is_ok();
         let message = if whole { memory::try_box(text.0).ok() } else { None };
         Error { kind, message }
@@ -114,14 +113,28 @@ impl Error {
         self.kind
     }
 
-    /// Returns the whole message, the same text as `Display`.
+    /// Returns the whole message, the same text as `Display`; as much of it as there is memory for.
     pub fn message(&self) -> String {
-        self.to_string()
+        let mut text = Text::default();
+        // The text ends where the memory does.
+        let _ = write!(text, "{self}");
+        text.0
+    }
+}
+
+impl Clone for Error {
+    /// Copies the error. Never fails for want of memory: the kind's description stands for the message then.
+    fn clone(&self) -> Error {
+        match &self.message {
+            Some(message) => Error::new(self.kind, message),
+            None => Error { kind: self.kind, message: None },
+        }
     }
 }
 
 /// A text that says so when there is no memory to grow.
-struct Text(String);
+#[derive(Default)]
+pub(crate) struct Text(pub String);
 
 impl fmt::Write for Text {
     fn write_str(&mut self, part: &str) -> fmt::Result {
@@ -146,11 +159,13 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {}
 
 impl From<Error> for std::io::Error {
+    /// Keeps the error as the source, except that of `NO_MEMORY`: `std` would need memory for it.
     fn from(error: Error) -> std::io::Error {
         use std::io::ErrorKind as Io;
         let kind = match error.kind {
+            ErrorKind::NoMemory => return Io::OutOfMemory.into(),
             ErrorKind::InvalidArgument | ErrorKind::NullPointer => Io::InvalidInput,
-            ErrorKind::NoMemory | ErrorKind::Exhausted => Io::OutOfMemory,
+            ErrorKind::Exhausted => Io::OutOfMemory,
             _ => Io::Other,
         };
         std::io::Error::new(kind, error)

@@ -1,13 +1,13 @@
 //! Lists the leases that are out.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::buffer::inner::Inner;
-use crate::buffer::slot;
+use crate::buffer::slot::{self, Slot};
 use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
 use crate::site::Site;
 
 /// A lease that was got and not put.
@@ -42,25 +42,41 @@ impl fmt::Display for LeakRecord {
     }
 }
 
-/// Lists a pool's live leases, oldest first. As many as memory for the list allows.
-pub(crate) fn list(inner: &Arc<Inner>) -> Vec<LeakRecord> {
+/// Lists a pool's live leases, oldest first.
+pub(crate) fn list(inner: &Inner) -> Result<Vec<LeakRecord>> {
     clock::tick();
-    let mut records: Vec<LeakRecord> = Vec::new();
+    let mut records = Vec::new();
+    let mut whole = true;
     slot::for_each(|slot| {
         let taken = slot.taken.load(Ordering::Relaxed);
-        let here = std::ptr::eq(slot.pool.load(Ordering::Relaxed), Arc::as_ptr(inner));
-        if taken == 0 || !here || records.try_reserve(1).is_err() {
-            return;
+        if taken != 0 && std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner) {
+            whole = whole && append(&mut records, inner, slot, taken).is_some();
         }
-        records.push(LeakRecord {
-            id: slot.handle.load(Ordering::Relaxed),
-            pool: inner.name.clone(),
-            len: slot.len.load(Ordering::Relaxed),
-            capacity: slot.capacity(),
-            age: clock::since(taken),
-            site: Site::from_bits(slot.site.load(Ordering::Relaxed)),
-        });
     });
-    records.sort_by_key(|record| std::cmp::Reverse(record.age));
-    records
+    if !whole {
+        drop(records);
+        return Err(Error::new(
+            ErrorKind::NoMemory,
+            format_args!("no memory for the list of the leases of pool \"{}\"", inner.name),
+        ));
+    }
+    // A stable sort would need memory. Leases of the same age stay in the order of their slots.
+    records.sort_unstable_by_key(|record| (std::cmp::Reverse(record.age), slot::index_of(record.id)));
+    Ok(records)
+}
+
+fn append(records: &mut Vec<LeakRecord>, inner: &Inner, slot: &Slot, taken: u32) -> Option<()> {
+    let mut pool = String::new();
+    pool.try_reserve_exact(inner.name.len()).ok()?;
+    pool.push_str(&inner.name);
+    records.try_reserve(1).ok()?;
+    records.push(LeakRecord {
+        id: slot.handle.load(Ordering::Relaxed),
+        pool,
+        len: slot.len.load(Ordering::Relaxed),
+        capacity: slot.capacity(),
+        age: clock::since(taken),
+        site: Site::from_bits(slot.site.load(Ordering::Relaxed)),
+    });
+    Some(())
 }

@@ -35,7 +35,7 @@ mod sync;
 mod tools;
 
 pub use buffer::raw;
-pub use buffer::{BufferPool, Builder, Detached, Held, Lease, PutError, Writer, default_pool, try_default_pool};
+pub use buffer::{BufferPool, Builder, Detached, Held, Lease, PutError, Writer, default_pool};
 pub use check::Check;
 pub use error::{Error, ErrorKind, Result};
 pub use fault::report_faults;
@@ -43,7 +43,7 @@ pub use inject::Injection;
 pub use leaks::LeakRecord;
 pub use options::{Classes, ClearPolicy, LimitPolicy};
 pub use site::Site;
-pub use stats::{ClassStats, Field, Kind, Stats};
+pub use stats::{ClassStats, ClassStatsList, Field, Kind, Stats};
 
 /// Takes a lease of `len` bytes from the [default pool](default_pool).
 ///
@@ -52,7 +52,7 @@ pub use stats::{ClassStats, Field, Kind, Stats};
 #[inline]
 #[track_caller]
 pub fn get(len: usize) -> Result<Lease> {
-    try_default_pool()?.get(len)
+    default_pool()?.get(len)
 }
 
 /// The version of this crate, and of every package made from it.

@@ -1,5 +1,8 @@
 //! Holds what a pool is told when it is made, and checks it.
 
+use std::fmt::{self, Write};
+use std::io::Read;
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::buffer::classes::ClassTable;
@@ -59,10 +62,70 @@ const THREAD_CACHE_DEFAULT: usize = 2 << 20;
 const RETAINED_DEFAULT_MAX: usize = 256 << 20;
 const RETAINED_DEFAULT_MIN: usize = 1 << 20;
 
+/// A pool's name, in place: to give one needs no memory.
+#[derive(Clone)]
+pub(crate) struct Name {
+    /// The text, or as much of one that is too long as fits.
+    bytes: [u8; NAME_MAX],
+    /// The length of the whole text.
+    len: usize,
+}
+
+impl Name {
+    /// Copies a name, which may be too long for one: [`Options::check`] tells.
+    pub(crate) fn of(text: &str) -> Name {
+        let mut name = Name { bytes: [0; NAME_MAX], len: 0 };
+        // A name takes any text.
+        let _ = name.write_str(text);
+        name
+    }
+
+    /// Makes the name of a pool that was given none.
+    pub(crate) fn of_number(number: usize) -> Name {
+        let mut name = Name::of("");
+        let _ = write!(name, "pool-{number}");
+        name
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        // Zeroes stand where a character was cut.
+        std::str::from_utf8(&self.bytes[..self.len.min(NAME_MAX)]).unwrap_or_default()
+    }
+}
+
+impl Write for Name {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        let fits = part.floor_char_boundary(room.len());
+        room[..fits].copy_from_slice(&part.as_bytes()[..fits]);
+        self.len += part.len();
+        Ok(())
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
 /// Everything a pool was told, checked and filled in.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    pub name: Option<String>,
+    pub name: Option<Name>,
     pub classes: Classes,
     pub max_bytes: Option<usize>,
     pub max_retained_bytes: Option<usize>,
@@ -108,10 +171,10 @@ impl Options {
     /// Checks every option and every pair of options that can contradict each other.
     pub(crate) fn check(&self) -> Result<Checked> {
         if let Some(name) = &self.name {
-            if name.is_empty() || name.len() > NAME_MAX {
+            if !(1..=NAME_MAX).contains(&name.len) {
                 return Err(Error::invalid(format_args!(
                     "name has {} bytes; a pool's name has 1 to {NAME_MAX}",
-                    name.len()
+                    name.len
                 )));
             }
             if name.chars().any(char::is_control) {
@@ -191,8 +254,16 @@ fn memory_bytes() -> usize {
 fn control_group_limit() -> Option<usize> {
     ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
         .iter()
-        .find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok())
+        .find_map(|path| read_number(path))
         .filter(|limit| *limit > 0)
+}
+
+/// Reads a file that holds a number and nothing else. Without the heap: a pool that is made while there is no memory has
+/// the same limits as any other.
+fn read_number(path: &str) -> Option<usize> {
+    let mut text = [0; 32];
+    let len = std::fs::File::open(path).ok()?.read(&mut text).ok()?;
+    std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -209,9 +280,10 @@ mod tests {
 
     #[test]
     fn contradictions_name_the_option() {
-        refused(|o| o.name = Some(String::new()), "name");
-        refused(|o| o.name = Some("x".repeat(65)), "name");
-        refused(|o| o.name = Some("a\nb".into()), "name");
+        refused(|o| o.name = Some(Name::of("")), "name has 0 bytes");
+        refused(|o| o.name = Some(Name::of(&"x".repeat(65))), "name has 65 bytes");
+        refused(|o| o.name = Some(Name::of(&"\u{20ac}".repeat(22))), "name has 66 bytes");
+        refused(|o| o.name = Some(Name::of("a\nb")), "name");
         refused(|o| o.alignment = 63, "alignment");
         refused(|o| o.alignment = 96, "alignment");
         refused(|o| o.alignment = 4 << 20, "alignment");
@@ -227,6 +299,16 @@ mod tests {
         refused(|o| o.on_limit = LimitPolicy::Wait(Duration::ZERO), "on_limit");
         refused(|o| o.maintain_every = Some(Duration::from_micros(999)), "maintain_every");
         refused(|o| o.classes = Classes::List(vec![]), "classes");
+    }
+
+    #[test]
+    fn names_are_kept_whole_or_cut_between_characters() {
+        for text in ["", "frames", &"x".repeat(64), &"\u{20ac}".repeat(21)] {
+            assert_eq!(&*Name::of(text), text);
+        }
+        let long = Name::of(&"\u{20ac}".repeat(22));
+        assert_eq!((long.trim_end_matches('\0'), long.len), (&*"\u{20ac}".repeat(21), 66));
+        assert_eq!(&*Name::of_number(65_534), "pool-65534");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Names the place in the user's code where a get or a put happened.
 
 use std::ffi::{CStr, c_char};
-use std::fmt;
+use std::fmt::{self, Write};
 use std::panic::Location;
 
+use crate::error::Text;
 use crate::sync::Lock;
 
 /// A call site in one word, so that recording it is one store.
@@ -31,7 +32,7 @@ const LINE_MAX: u32 = (1 << (64 - LINE_SHIFT)) - 1;
 
 /// The names that scripting languages hand over; bounded, because a program could make up files without end.
 const NAMES_MAX: usize = 1 << 16;
-static NAMES: Lock<Vec<Box<str>>> = Lock::new(Vec::new());
+static NAMES: Lock<Vec<String>> = Lock::new(Vec::new());
 
 pub(crate) fn lock_for_fork() {
     NAMES.lock_for_fork();
@@ -67,15 +68,23 @@ impl Site {
         Site(address | (KIND_C << ADDRESS_BITS) | (u64::from(line.min(LINE_MAX)) << LINE_SHIFT))
     }
 
-    /// Names a place in a script; the name is kept for the life of the process. Beyond 65,536 names: [`Site::NONE`].
+    /// Names a place in a script; the name is kept for the life of the process. Beyond 65,536 names, and without memory
+    /// for the name: [`Site::NONE`].
     pub fn interned(file: &str, line: u32, function: &str) -> Site {
-        let name = if function.is_empty() { format!("{file}:{line}") } else { format!("{file}:{line} in {function}") };
+        let mut name = Text::default();
+        let written = match function {
+            "" => write!(name, "{file}:{line}"),
+            _ => write!(name, "{file}:{line} in {function}"),
+        };
+        if written.is_err() {
+            return Site::NONE;
+        }
         let mut names = NAMES.lock();
-        let index = match names.iter().position(|known| **known == *name) {
+        let index = match names.iter().position(|known| *known == name.0) {
             Some(index) => index,
             None if names.len() >= NAMES_MAX || names.try_reserve(1).is_err() => return Site::NONE,
             None => {
-                names.push(name.into_boxed_str());
+                names.push(name.0);
                 names.len() - 1
             }
         };
@@ -113,7 +122,7 @@ impl fmt::Display for Site {
             KIND_C => {
                 // SAFETY: the caller of `Site::c` promised a NUL-terminated string that lives as long as the process.
                 let file = unsafe { CStr::from_ptr(address as *const c_char) };
-                write!(f, "{}:{}", file.to_string_lossy(), self.0 >> LINE_SHIFT)
+                write!(f, "{}:{}", Lossy(file.to_bytes()), self.0 >> LINE_SHIFT)
             }
             KIND_NAME => match NAMES.lock().get(address as usize) {
                 Some(name) => f.write_str(name),
@@ -121,6 +130,21 @@ impl fmt::Display for Site {
             },
             _ => f.write_str("unknown"),
         }
+    }
+}
+
+/// Bytes, shown as `String::from_utf8_lossy` does, without memory.
+pub(crate) struct Lossy<'a>(pub &'a [u8]);
+
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.0.utf8_chunks() {
+            f.write_str(part.valid())?;
+            if !part.invalid().is_empty() {
+                f.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -165,5 +189,8 @@ mod tests {
         // SAFETY: a C string literal is static.
         let far = unsafe { Site::c(c"far.c".as_ptr(), 1 << 20) };
         assert_eq!(far.to_string(), "far.c:32767");
+        // SAFETY: a C string literal is static.
+        let odd = unsafe { Site::c(c"a\xff\xc3\xb6.c".as_ptr(), 3) };
+        assert_eq!(odd.to_string(), "a\u{fffd}\u{f6}.c:3");
     }
 }

@@ -3,12 +3,15 @@
 //! Threads count in their own caches with plain loads and stores, cold paths in the pool; a snapshot sums them. It
 //! reads puts before gets, so that `in_use` is never below zero while others work.
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Write};
+use std::ops::Deref;
 use std::sync::atomic::Ordering;
 
+use crate::buffer::classes::CLASS_COUNT_MAX;
 use crate::buffer::inner::Inner;
 use crate::buffer::registry::{self, Member};
 use crate::clock;
+use crate::error::{Error, ErrorKind, Result, Text};
 
 macro_rules! stats {
     ($(#[$struct_doc:meta])* $name:ident { $($(#[doc = $doc:literal])* $field:ident $kind:ident,)* } $($rest:tt)*) => {
@@ -115,7 +118,7 @@ stats! {
         unguarded Counter,
     }
     /// The same for each size class, ascending.
-    pub classes: Vec<ClassStats>,
+    pub classes: ClassStatsList,
 }
 
 stats! {
@@ -146,20 +149,76 @@ stats! {
     }
 }
 
+/// The statistics of a pool's size classes, ascending: a slice of 1 to 128.
+///
+/// In place and not on the heap, so that statistics can be read when there is no memory. Collect it into a `Vec` to keep
+/// many.
+///
+/// *Thread-compatible.* *Fork:* plain data.
+#[derive(Clone)]
+pub struct ClassStatsList {
+    rows: [ClassStats; CLASS_COUNT_MAX],
+    len: usize,
+}
+
+impl ClassStatsList {
+    fn push(&mut self, row: ClassStats) {
+        if let Some(place) = self.rows.get_mut(self.len) {
+            *place = row;
+            self.len += 1;
+        }
+    }
+}
+
+impl Default for ClassStatsList {
+    fn default() -> ClassStatsList {
+        ClassStatsList { rows: std::array::from_fn(|_| ClassStats::default()), len: 0 }
+    }
+}
+
+impl Deref for ClassStatsList {
+    type Target = [ClassStats];
+    fn deref(&self) -> &[ClassStats] {
+        &self.rows[..self.len]
+    }
+}
+
+impl<'a> IntoIterator for &'a ClassStatsList {
+    type Item = &'a ClassStats;
+    type IntoIter = std::slice::Iter<'a, ClassStats>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl PartialEq for ClassStatsList {
+    fn eq(&self, other: &ClassStatsList) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for ClassStatsList {}
+
+impl fmt::Debug for ClassStatsList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self).finish()
+    }
+}
+
 impl Stats {
     /// Checks that the numbers reconcile, as they do while nobody uses the pool.
     ///
     /// # Errors
-    /// The equation that does not hold, with its numbers.
+    /// The equation that does not hold, with its numbers; as much of it as there is memory for.
     pub fn check(&self) -> Result<(), String> {
         let Stats { gets, puts, in_use, detached, leaked, created, destroyed, retained_buffers, .. } = *self;
         if gets != puts + in_use + detached + leaked {
-            return Err(format!(
+            return wrong(format_args!(
                 "gets {gets} is not puts {puts} + in_use {in_use} + detached {detached} + leaked {leaked}"
             ));
         }
         if created.wrapping_sub(destroyed) != in_use + retained_buffers {
-            return Err(format!(
+            return wrong(format_args!(
                 "created {created} - destroyed {destroyed} is not in_use {in_use} + retained {retained_buffers}"
             ));
         }
@@ -167,10 +226,10 @@ impl Stats {
         if sum(|class| class.retained_buffers) != retained_buffers
             || sum(|class| class.retained_bytes) != self.retained_bytes
         {
-            return Err(format!("the classes' idle buffers are not the pool's: {self:?}"));
+            return wrong(format_args!("the classes' idle buffers are not the pool's: {self:?}"));
         }
         if self.requested_bytes + self.waste_bytes != self.live_bytes {
-            return Err(format!(
+            return wrong(format_args!(
                 "live {} is not requested {} + waste {}",
                 self.live_bytes, self.requested_bytes, self.waste_bytes
             ));
@@ -180,37 +239,93 @@ impl Stats {
 
     /// Writes the numbers in Prometheus' text exposition format, version 0.0.4, labelled with the pool's name and,
     /// for those of a class, its size in bytes.
-    pub fn to_prometheus(&self, pool: &str) -> String {
-        let pool = escape(pool);
-        let mut page = String::new();
-        for field in Stats::FIELDS {
-            let name = head(&mut page, "millpond_buffer", field.name, field.help, field.kind);
-            let _ = writeln!(page, "{name}{{pool=\"{pool}\"}} {}", (field.get)(self));
-        }
-        for field in &ClassStats::FIELDS[1..] {
-            let name = head(&mut page, "millpond_buffer_class", field.name, field.help, field.kind);
-            for class in &self.classes {
-                let value = (field.get)(class);
-                let _ = writeln!(page, "{name}{{pool=\"{pool}\",size_class=\"{}\"}} {value}", class.size);
+    ///
+    /// # Errors
+    /// `NO_MEMORY`: there is none for the page.
+    pub fn to_prometheus(&self, pool: &str) -> Result<String> {
+        let mut page = Text::default();
+        match self.write_page(&mut page, &Escaped(pool)) {
+            Ok(()) => Ok(page.0),
+            Err(fmt::Error) => {
+                drop(page);
+                Err(Error::new(
+                    ErrorKind::NoMemory,
+                    format_args!("no memory for the statistics of pool \"{pool}\" as a text"),
+                ))
             }
         }
-        page
+    }
+
+    fn write_page(&self, page: &mut impl Write, pool: &Escaped<'_>) -> fmt::Result {
+        for field in Stats::FIELDS {
+            let metric = Metric { prefix: "millpond_buffer", field: field.name, kind: field.kind };
+            metric.write_head(page, field.help)?;
+            writeln!(page, "{metric}{{pool=\"{pool}\"}} {}", (field.get)(self))?;
+        }
+        for field in &ClassStats::FIELDS[1..] {
+            let metric = Metric { prefix: "millpond_buffer_class", field: field.name, kind: field.kind };
+            metric.write_head(page, field.help)?;
+            for class in &self.classes {
+                let value = (field.get)(class);
+                writeln!(page, "{metric}{{pool=\"{pool}\",size_class=\"{}\"}} {value}", class.size)?;
+            }
+        }
+        Ok(())
     }
 }
 
-fn head(page: &mut String, prefix: &str, field: &str, help: &str, kind: Kind) -> String {
-    let (suffix, kind) = match kind {
-        Kind::Counter => ("_total", "counter"),
-        Kind::Gauge => ("", "gauge"),
-    };
-    let name = format!("{prefix}_{field}{suffix}");
-    let _ = writeln!(page, "# HELP {name} {}", help.trim());
-    let _ = writeln!(page, "# TYPE {name} {kind}");
-    name
+#[cold]
+fn wrong(what: fmt::Arguments<'_>) -> Result<(), String> {
+    let mut text = Text::default();
+    // The text ends where the memory does.
+    let _ = text.write_fmt(what);
+    Err(text.0)
 }
 
-fn escape(label: &str) -> String {
-    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+/// A metric, shown as its name.
+struct Metric {
+    prefix: &'static str,
+    field: &'static str,
+    kind: Kind,
+}
+
+impl Metric {
+    fn write_head(&self, page: &mut impl Write, help: &str) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        writeln!(page, "# HELP {self} {}", help.trim())?;
+        writeln!(page, "# TYPE {self} {kind}")
+    }
+}
+
+impl Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suffix = match self.kind {
+            Kind::Counter => "_total",
+            Kind::Gauge => "",
+        };
+        write!(f, "{}_{}{suffix}", self.prefix, self.field)
+    }
+}
+
+/// A label's value, shown as the format asks.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.0.split_inclusive(['\\', '"', '\n']) {
+            let plain = part.trim_end_matches(['\\', '"', '\n']);
+            f.write_str(plain)?;
+            match &part[plain.len()..] {
+                "\n" => f.write_str("\\n")?,
+                "" => {}
+                special => write!(f, "\\{special}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The sums over one class.
@@ -261,6 +376,19 @@ impl Inner {
         let pooled: u64 =
             sizes.iter().enumerate().map(|(class, size)| self.sum_class(member, class).in_use * *size as u64).sum();
         pooled + self.counts.oversized_live_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many leases are out, and their capacity; a look at the peak too.
+    pub(crate) fn out(&self) -> (u64, u64) {
+        clock::tick();
+        let mut registry = registry::lock();
+        let Some(member) = registry.member(self.id) else {
+            return (0, 0);
+        };
+        let leases = (0..self.classes.len()).map(|class| self.sum_class(member, class).in_use).sum();
+        let live = self.live_bytes(member);
+        self.counts.peak_live_bytes.fetch_max(live, Ordering::Relaxed);
+        (leases, live)
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -345,12 +473,9 @@ mod tests {
 
     #[test]
     fn the_page_names_every_number() {
-        let stats = Stats {
-            gets: 3,
-            classes: vec![ClassStats { size: 512, puts: 2, ..ClassStats::default() }],
-            ..Stats::default()
-        };
-        let page = stats.to_prometheus("a \"b\"");
+        let mut stats = Stats { gets: 3, ..Stats::default() };
+        stats.classes.push(ClassStats { size: 512, puts: 2, ..ClassStats::default() });
+        let page = stats.to_prometheus("a \"b\"").expect("memory");
         assert!(page.contains(
             "# TYPE millpond_buffer_gets_total counter\nmillpond_buffer_gets_total{pool=\"a \\\"b\\\"\"} 3\n"
         ));
@@ -360,6 +485,26 @@ mod tests {
             assert!(page.contains(&format!("millpond_buffer_{}", field.name)));
             assert!(!field.help.is_empty());
         }
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        assert_eq!(Escaped("a\\\\b\"\nc\n").to_string(), "a\\\\\\\\b\\\"\\nc\\n");
+        assert_eq!(Escaped("").to_string(), "");
+    }
+
+    #[test]
+    fn a_list_has_room_for_all_classes_and_shows_those_there_are() {
+        let mut list = ClassStatsList::default();
+        assert_eq!((list.len(), format!("{list:?}").as_str()), (0, "[]"));
+        for size in 1..=CLASS_COUNT_MAX as u64 {
+            list.push(ClassStats { size, ..ClassStats::default() });
+        }
+        assert_eq!((list.len(), list.last().map(|row| row.size)), (CLASS_COUNT_MAX, Some(CLASS_COUNT_MAX as u64)));
+        let same = list.clone();
+        assert_eq!(list, same);
+        assert_ne!(list, ClassStatsList::default());
+        assert_eq!(list.into_iter().count(), 128);
     }
 
     #[test]

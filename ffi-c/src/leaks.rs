@@ -76,7 +76,7 @@ pub unsafe extern "C" fn millpond_pool_leaks(
         let mut leaks = unsafe { OutSlice::new(leaks, capacity, "leaks") }?;
         // SAFETY: the caller owns what `out_count` points to.
         let out_count = unsafe { Out::new(out_count, "out_count") }?;
-        let records = raw::pool(pool)?.leaks();
+        let records = raw::pool(pool)?.leaks()?;
         for (index, record) in records.iter().enumerate().take(leaks.capacity()) {
             leaks.set(index, record.into());
         }

@@ -25,7 +25,7 @@ pub type millpond_pool = u64;
 /// Threads: Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn millpond_default_pool() -> millpond_pool {
-    boundary::value(0, || Ok(pond::try_default_pool()?.id()))
+    boundary::value(0, || Ok(pond::default_pool()?.id()))
 }
 
 /// Makes a pool.

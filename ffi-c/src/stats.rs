@@ -269,7 +269,7 @@ pub unsafe extern "C" fn millpond_pool_prometheus(
         // SAFETY: the caller owns what `out_len` points to.
         let out_len = unsafe { Out::new(out_len, "out_len") }?;
         let pool = raw::pool(pool)?;
-        let text = pool.stats().to_prometheus(pool.name());
+        let text = pool.stats().to_prometheus(pool.name())?;
         set_text(&mut buffer, &text);
         out_len.set(text.len());
         Ok(())

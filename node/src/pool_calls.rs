@@ -126,7 +126,7 @@ fn attach(call: &Call<'_>) -> Outcome<Value> {
 
 /// attachDefault()
 fn attach_default(call: &Call<'_>) -> Outcome<Value> {
-    describe(call, millpond::try_default_pool()?.clone())
+    describe(call, millpond::default_pool()?.clone())
 }
 
 /// Opens a station and says what JavaScript needs to know of its pool.
@@ -280,7 +280,7 @@ fn leaks(call: &Call<'_>) -> Outcome<Value> {
     let pool = station.pool();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64() * 1000.0);
     let mut found: Vec<(f64, f64, f64, String, String)> = pool
-        .leaks()
+        .leaks()?
         .into_iter()
         .map(|lease| {
             let place = lease.site.to_string();

@@ -230,7 +230,10 @@ impl Pool {
 
     /// Lists the leases that are out, the oldest first.
     fn leaks(&self, py: Python<'_>) -> PyResult<Vec<LeakRecord>> {
-        shielded(py, || Ok(py.detach(|| self.core.leaks()).into_iter().map(LeakRecord::new).collect()))
+        shielded(py, || {
+            let leaks = py.detach(|| self.core.leaks()).map_err(|error| to_py(py, &error))?;
+            Ok(leaks.into_iter().map(LeakRecord::new).collect())
+        })
     }
 
     /// Takes an empty writer over a buffer of `capacity` bytes.
@@ -331,7 +334,7 @@ static DEFAULT: PyOnceLock<Py<Pool>> = PyOnceLock::new();
 
 pub(crate) fn default_object(py: Python<'_>) -> PyResult<&Bound<'_, Pool>> {
     let object = DEFAULT.get_or_try_init(py, || {
-        let core = millpond::try_default_pool().map_err(|error| to_py(py, &error))?;
+        let core = millpond::default_pool().map_err(|error| to_py(py, &error))?;
         Py::new(py, Pool::new(core.clone()))
     })?;
     Ok(object.bind(py))

@@ -4,7 +4,7 @@ use millpond::{ClassStats as CoreClassStats, LeakRecord as CoreLeakRecord, Stats
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::errors::shielded;
+use crate::errors::{shielded, to_py};
 
 /// Defines a class of counters with a read-only attribute for each, and whatever else is given.
 macro_rules! counters {
@@ -99,7 +99,7 @@ counters! {
 
     /// Formats the statistics in Prometheus' text format, labelled with the pool's name.
     fn to_prometheus(&self, py: Python<'_>) -> PyResult<String> {
-        shielded(py, || Ok(self.core.to_prometheus(&self.pool)))
+        shielded(py, || self.core.to_prometheus(&self.pool).map_err(|error| to_py(py, &error)))
     }
 }
 

@@ -364,7 +364,7 @@ fn case(settings: &[Setting; 2], scripts: &[Vec<Op>]) -> TestCaseResult {
         let stats = pools[number].stats();
         check(&stats, &tally[number], 0, &settings[number])?;
         prop_assert_eq!((stats.live_bytes, stats.requested_bytes), (0, 0));
-        prop_assert!(pools[number].leaks().is_empty());
+        prop_assert!(pools[number].leaks().expect("memory").is_empty());
         prop_assert!(pools[number].close().is_ok());
         let closed = pools[number].stats();
         prop_assert_eq!((closed.retained_bytes, closed.created - closed.destroyed), (0, 0), "{:?}", closed);

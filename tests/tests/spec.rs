@@ -73,7 +73,7 @@ impl Tables {
 
     fn pool(&self, name: &str) -> Outcome<BufferPool> {
         if name == "default" {
-            return Ok(millpond::default_pool().clone());
+            return Ok(millpond::default_pool().map_err(|error| error.to_string())?.clone());
         }
         self.pools.lock().get(name).cloned().ok_or_else(|| format!("no pool is called {name}"))
     }
@@ -220,7 +220,7 @@ fn expect_stats(step: &Step<'_>, stats: &Stats) -> Outcome {
 
 fn reconcile(pools: &Table<BufferPool>) -> Outcome {
     let pools: Vec<_> = pools.lock().values().cloned().collect();
-    for pool in pools.iter().chain([millpond::default_pool()]) {
+    for pool in pools.iter().chain([millpond::default_pool().expect("memory")]) {
         let s = pool.stats();
         let leases = s.gets == s.puts + s.in_use + s.detached + s.leaked;
         let buffers = s.created - s.destroyed == s.in_use + s.retained_buffers;
@@ -420,7 +420,7 @@ fn execute(tables: &Arc<Tables>, step: &Step<'_>) -> Outcome {
             Ok(())
         }
         "leaks" => {
-            let leaks = tables.pool(step.text("pool")?)?.leaks();
+            let leaks = tables.pool(step.text("pool")?)?.leaks().map_err(|error| error.to_string())?;
             let count = step.size("count")?;
             check(leaks.len() == count, || format!("expected {count} records, came {leaks:?}"))?;
             let Some(len) = step.get("len") else { return Ok(()) };

@@ -5,6 +5,7 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering;
 
 use super::depot::Entry;
+use super::exit;
 use super::inner::Inner;
 use super::memory;
 use super::slot::Slot;
@@ -381,7 +382,7 @@ const FRONT: usize = 1 << FRONT_BITS;
 pub(crate) const FRONT_BITS: u32 = 3;
 
 /// The calling thread's caches. Without a destructor, so that it can be read at any time of the thread's life;
-/// [`Exit`] beside it has one.
+/// `exit.rs` has [`end`] called instead.
 #[repr(C, align(64))]
 struct Table {
     ended: Cell<bool>,
@@ -427,22 +428,17 @@ thread_local! {
             all: UnsafeCell::new(ManuallyDrop::new(Vec::new())),
         }
     };
-    static EXIT: Exit = const { Exit };
 }
 
-/// Gives the thread's caches up when the thread ends.
-struct Exit;
-
-impl Drop for Exit {
-    fn drop(&mut self) {
-        let all = TABLE.with(|table| {
-            table.ended.set(true);
-            table.front.iter().for_each(|cell| cell.set(nobody()));
-            // SAFETY: the thread's own, and nothing else refers to it: no function here keeps a reference.
-            std::mem::take(unsafe { &mut **table.all.get() })
-        });
-        all.into_iter().for_each(retire);
-    }
+/// Gives the calling thread's caches up for good: it ends.
+pub(crate) fn end() {
+    let all = TABLE.with(|table| {
+        table.ended.set(true);
+        table.front.iter().for_each(|cell| cell.set(nobody()));
+        // SAFETY: the thread's own, and nothing else refers to it: no function here keeps a reference.
+        std::mem::take(unsafe { &mut **table.all.get() })
+    });
+    all.into_iter().for_each(retire);
 }
 
 fn nobody() -> *const ThreadCache {
@@ -496,9 +492,9 @@ fn bring_to_front(pool_id: u64) -> Option<&'static ThreadCache> {
     })
 }
 
-/// Says whether the thread may still have caches: not while its thread-local values are destroyed.
+/// Says whether the thread may have caches: its end is not over, and will be noticed.
 pub(crate) fn may_remember() -> bool {
-    TABLE.with(|table| !table.ended.get()) && EXIT.try_with(|_| ()).is_ok()
+    TABLE.with(|table| !table.ended.get()) && exit::watch()
 }
 
 /// Makes room for one cache more. `false`, and nothing done, without memory.

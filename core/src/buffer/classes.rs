@@ -6,7 +6,8 @@ use crate::options::Classes;
 /// The largest class a pool may have, in bytes.
 pub(crate) const CLASS_MAX: usize = 1 << 30;
 const CLASS_MIN: usize = 64;
-const CLASS_COUNT_MAX: usize = 128;
+/// The most classes that a pool may have.
+pub(crate) const CLASS_COUNT_MAX: usize = 128;
 const DEFAULT: [usize; 9] = [512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
 
 /// Four buckets per doubling over all 64-bit lengths, and some that no length falls into: a power of two, so that an
@@ -30,14 +31,15 @@ pub(crate) struct ClassTable {
 
 impl ClassTable {
     pub(crate) fn new(classes: &Classes) -> Result<ClassTable> {
+        let mut computed = [0; CLASS_COUNT_MAX];
         let sizes = match classes {
-            Classes::Default => DEFAULT.to_vec(),
-            Classes::FourPerDoubling { min, max } => four_per_doubling(*min, *max)?,
-            Classes::List(sizes) => sizes.clone(),
+            Classes::Default => &DEFAULT[..],
+            Classes::FourPerDoubling { min, max } => four_per_doubling(*min, *max, &mut computed)?,
+            Classes::List(sizes) => sizes,
         };
-        check(&sizes)?;
+        check(sizes)?;
         let mut ends = [usize::MAX; 256];
-        ends[..sizes.len()].copy_from_slice(&sizes);
+        ends[..sizes.len()].copy_from_slice(sizes);
         let mut first = [0_u8; BUCKETS];
         for (number, class) in first.iter_mut().enumerate() {
             let lowest = lowest_of(number);
@@ -95,7 +97,8 @@ fn lowest_of(bucket: usize) -> usize {
     }
 }
 
-fn four_per_doubling(min: usize, max: usize) -> Result<Vec<usize>> {
+/// Fills the beginning of `sizes` and returns it.
+fn four_per_doubling(min: usize, max: usize, sizes: &mut [usize; CLASS_COUNT_MAX]) -> Result<&[usize]> {
     if !min.is_power_of_two() || min < 4 * CLASS_MIN {
         return Err(Error::invalid(format_args!(
             "classes: the smallest of four per doubling is {min}; use a power of two from {}",
@@ -107,22 +110,18 @@ fn four_per_doubling(min: usize, max: usize) -> Result<Vec<usize>> {
             "classes: the largest of four per doubling is {max}; use {min} to {CLASS_MAX}"
         )));
     }
-    let mut sizes = Vec::new();
-    let mut base = min;
-    'all: loop {
-        for quarter in 0..4 {
-            let size = base + base / 4 * quarter;
-            if size > max {
-                break 'all;
-            }
-            sizes.push(size);
-        }
-        base *= 2;
+    // At most 22 doublings lie between the least minimum and the greatest maximum.
+    let steps = (0..CLASS_COUNT_MAX).map(|step| (min << (step / 4)) / 4 * (4 + step % 4));
+    let mut count = 0;
+    for (place, size) in sizes.iter_mut().zip(steps.take_while(|size| *size <= max)) {
+        *place = size;
+        count += 1;
     }
-    if sizes.last() != Some(&max) {
-        sizes.push(max.next_multiple_of(CLASS_MIN));
+    if sizes[count - 1] != max {
+        sizes[count] = max.next_multiple_of(CLASS_MIN);
+        count += 1;
     }
-    Ok(sizes)
+    Ok(&sizes[..count])
 }
 
 fn check(sizes: &[usize]) -> Result<()> {

@@ -54,7 +54,7 @@ impl Doomed {
 ///
 /// *Thread-safe.*
 pub(crate) struct Depot {
-    stripes: Box<[Stripe]>,
+    stripes: Vec<Stripe>,
 }
 
 #[repr(align(128))]
@@ -71,13 +71,32 @@ struct Shelf {
     sealed: bool,
 }
 
+impl Shelf {
+    /// Gives most of the list's own memory back when the list is mostly empty. `Vec::shrink_to` would end the process
+    /// where there is no memory for the shorter list; here it stays as it is.
+    fn shrink(&mut self) {
+        let len = self.entries.len();
+        if self.entries.capacity() <= 4 * len.max(64) {
+            return;
+        }
+        let mut shorter = Vec::new();
+        if shorter.try_reserve_exact(2 * len.max(32)).is_ok() {
+            shorter.extend_from_slice(&self.entries);
+            self.entries = shorter;
+        }
+    }
+}
+
 impl Depot {
-    pub(crate) fn new(stripes: usize) -> Depot {
-        let stripe = |_| Stripe {
+    /// Makes an empty depot; `None` without memory.
+    pub(crate) fn new(count: usize) -> Option<Depot> {
+        let mut stripes = Vec::new();
+        stripes.try_reserve_exact(count).ok()?;
+        stripes.resize_with(count, || Stripe {
             count: AtomicUsize::new(0),
             shelf: Lock::new(Shelf { entries: Vec::new(), low: 0, sealed: false }),
-        };
-        Depot { stripes: (0..stripes).map(stripe).collect() }
+        });
+        Some(Depot { stripes })
     }
 
     /// Returns how many buffers stand here: exact at rest.
@@ -128,10 +147,7 @@ impl Depot {
             // The oldest stand first: they are the coldest.
             shelf.entries.drain(..superfluous).for_each(|entry| doomed.push(entry));
             shelf.low = shelf.entries.len();
-            if shelf.entries.capacity() > 4 * shelf.low.max(64) {
-                let room = 2 * shelf.low.max(32);
-                shelf.entries.shrink_to(room);
-            }
+            shelf.shrink();
             stripe.count.store(shelf.low, Ordering::Relaxed);
         }
     }

@@ -266,14 +266,14 @@ impl Inner {
 
     #[cold]
     fn exhausted(&self, len: usize, waited: Option<Instant>) -> Error {
-        let stats = self.stats();
+        let (in_use, live_bytes) = self.out();
         let after = if waited.is_some() { " until the deadline" } else { "" };
         Error::new(
             ErrorKind::Exhausted,
             format_args!(
-                "pool \"{}\" cannot hand out {len} bytes{after}: {} leases hold {} of at most {} bytes; \
+                "pool \"{}\" cannot hand out {len} bytes{after}: {in_use} leases hold {live_bytes} of at most {} bytes; \
                  put some, or raise max_bytes",
-                self.name, stats.in_use, stats.live_bytes, self.max_bytes
+                self.name, self.max_bytes
             ),
         )
     }

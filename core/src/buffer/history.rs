@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::clock;
-use crate::site::Site;
+use crate::site::{Lossy, Site};
 use crate::sync::Lock;
 
 /// A thread, as its system names it.
@@ -44,7 +44,7 @@ impl Thread {
 impl fmt::Display for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(self.name.len());
-        write!(f, "\"{}\" ({})", String::from_utf8_lossy(&self.name[..end]), self.number)
+        write!(f, "\"{}\" ({})", Lossy(&self.name[..end]), self.number)
     }
 }
 

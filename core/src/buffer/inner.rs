@@ -1,7 +1,6 @@
 //! Holds a pool's state, and creates and destroys its buffers.
 
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 
@@ -17,11 +16,12 @@ use super::registry;
 use super::slab::Slabs;
 use super::slot::{self, HEAP, MAPPED, OVERSIZED, SINGLE, UNTOUCHED};
 use super::stock::Block;
+use super::strong::{self, Strong};
 use crate::check::Check;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inject::Injection;
-use crate::options::{ClearPolicy, LimitPolicy, Options};
+use crate::options::{ClearPolicy, LimitPolicy, Name, Options};
 use crate::sync::{self, AtomicU32, AtomicU64, AtomicUsize, Lock};
 use crate::tools;
 
@@ -78,6 +78,7 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 /// A pool. Alive while anybody can reach it: the users' handles, and one strong reference for each buffer, which
 /// is how a lease outlives its pool's handles without counting anything at get and put.
 pub(crate) struct Inner {
+    pub references: strong::Counts,
     pub id: u64,
     /// What the pool's leases have in common.
     pub state: State,
@@ -97,12 +98,12 @@ pub(crate) struct Inner {
     /// Buffers that come back later; see `quarantine.rs`.
     pub quarantine: Lock<Quarantine>,
     pub thread_cache_bytes: usize,
-    pub name: String,
+    pub name: Name,
     pub max_bytes: usize,
     pub max_retained_bytes: usize,
     pub on_limit: LimitPolicy,
     alignment: usize,
-    pub classes: Box<[Class]>,
+    pub classes: Vec<Class>,
     pub counts: PoolCounts,
     /// Capacity of all buffers in existence, held against `max_bytes`.
     total_bytes: AtomicUsize,
@@ -124,6 +125,19 @@ pub(crate) struct Inner {
     next_home: AtomicUsize,
 }
 
+/// Makes the classes of these sizes and the one for oversized leases. `None` without memory.
+fn make_classes(sizes: &[usize], alignment: usize) -> Option<Vec<Class>> {
+    let stripes = memory::cores().clamp(1, STRIPES_MAX).next_power_of_two();
+    let mut classes = Vec::new();
+    classes.try_reserve_exact(sizes.len() + 1).ok()?;
+    for size in sizes {
+        let slabs = (*size < MAPPED_FROM).then(|| Lock::new(Slabs::new(*size, alignment)));
+        classes.push(Class { depot: Depot::new(stripes)?, slabs, counts: Counts::default() });
+    }
+    classes.push(Class { depot: Depot::new(1)?, slabs: None, counts: Counts::default() });
+    Some(classes)
+}
+
 /// Why a buffer could not be created.
 pub(crate) enum Refusal {
     Limit,
@@ -134,20 +148,9 @@ impl Inner {
     pub(crate) fn new(id: u64, options: &Options) -> Result<Inner> {
         let checked = options.check()?;
         let alignment = options.alignment;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let stripes = cores.next_power_of_two().min(STRIPES_MAX);
-        let classes = checked
-            .table
-            .sizes()
-            .iter()
-            .map(|size| Class {
-                depot: Depot::new(stripes),
-                slabs: (*size < MAPPED_FROM).then(|| Lock::new(Slabs::new(*size, alignment))),
-                counts: Counts::default(),
-            })
-            .chain(std::iter::once_with(|| Class { depot: Depot::new(1), slabs: None, counts: Counts::default() }))
-            .collect();
+        let classes = make_classes(checked.table.sizes(), alignment).ok_or_else(registry::no_memory)?;
         Ok(Inner {
+            references: strong::Counts::one(),
             id,
             state: State::of_pool(id),
             clear: options.clear,
@@ -160,10 +163,7 @@ impl Inner {
             sampled: AtomicU64::new(0),
             quarantine: Lock::new(Quarantine::default()),
             thread_cache_bytes: checked.thread_cache_bytes,
-            name: match &options.name {
-                Some(name) => name.clone(),
-                None => format!("pool-{}", cache::number_of(id)),
-            },
+            name: options.name.clone().unwrap_or_else(|| Name::of_number(cache::number_of(id))),
             max_bytes: checked.max_bytes,
             max_retained_bytes: checked.max_retained_bytes,
             on_limit: options.on_limit,
@@ -341,7 +341,7 @@ impl Inner {
     }
 
     /// Says whether a stock may keep one more buffer of `size` bytes beyond its share. Under the registry's lock.
-    pub(crate) fn may_keep(&self, blocks: &[Arc<Block>], size: usize) -> bool {
+    pub(crate) fn may_keep(&self, blocks: &[Block], size: usize) -> bool {
         let excess: usize = blocks.iter().map(|block| block.excess(self.table.sizes())).sum();
         let others = self.depot_bytes.load(Ordering::Relaxed) + self.reserved_bytes.load(Ordering::Relaxed);
         let granted = excess + others + size <= self.max_retained_bytes;
@@ -501,16 +501,13 @@ impl Inner {
 
     /// Returns a strong reference for a buffer; [`Inner::release`] ends it.
     pub(crate) fn strong(&self) -> *mut Inner {
-        let this: *const Inner = self;
-        // SAFETY: an `Inner` lives in an `Arc` only (`registry::register`), and `self` proves it is alive.
-        unsafe { Arc::increment_strong_count(this) };
-        this.cast_mut()
+        Strong::of(self).into_raw()
     }
 
     /// Ends a buffer's strong reference. `self` may be gone afterwards unless the caller holds another one.
     pub(crate) fn release(&self) {
         // SAFETY: the count that `strong` took, given back once.
-        unsafe { Arc::decrement_strong_count(std::ptr::from_ref(self)) };
+        drop(unsafe { Strong::from_raw(NonNull::from(self)) });
     }
 
     /// Raises the peak if more is live than ever. Looked at when a buffer is created and when statistics are read:

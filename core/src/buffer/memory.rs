@@ -20,6 +20,22 @@ pub(crate) fn page_size() -> usize {
     })
 }
 
+/// Returns how many processors this thread may run on. `available_parallelism` also looks at the control group's quota,
+/// and ends the process where there is no memory to read about it.
+pub(crate) fn cores() -> usize {
+    let mut allowed = std::mem::MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: writes at most one set of this size.
+    let result = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), allowed.as_mut_ptr()) };
+    // SAFETY: all zeroes are an empty set; whatever was written is one.
+    let allowed = unsafe { allowed.assume_init() };
+    if result != 0 {
+        // The machine has more processors than there is room for in the set.
+        return usize::MAX;
+    }
+    // SAFETY: reads the set.
+    usize::try_from(unsafe { libc::CPU_COUNT(&allowed) }).unwrap_or(1)
+}
+
 /// Returns how many bytes of addresses the process may have (RLIMIT_AS).
 pub(crate) fn address_space_limit() -> usize {
     let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };

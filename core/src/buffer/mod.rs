@@ -4,6 +4,7 @@ pub(crate) mod cache;
 pub(crate) mod classes;
 pub(crate) mod depot;
 mod detached;
+pub(crate) mod exit;
 mod get;
 pub(crate) mod guard;
 mod held;
@@ -19,12 +20,12 @@ pub(crate) mod registry;
 mod slab;
 pub(crate) mod slot;
 pub(crate) mod stock;
+mod strong;
 mod ticker;
 mod writer;
 
 use std::fmt;
 use std::panic::Location;
-use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ use crate::check::Check;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inject::Injection;
 use crate::leaks::LeakRecord;
-use crate::options::{Classes, ClearPolicy, LimitPolicy, Options};
+use crate::options::{Classes, ClearPolicy, LimitPolicy, Name, Options};
 use crate::site::Site;
 use crate::stats::Stats;
 use depot::Entry;
@@ -46,6 +47,7 @@ use get::Patience;
 use inner::{Inner, add};
 use lease::State;
 use slot::Slot;
+use strong::Strong;
 
 /// A named set of reusable buffers with limits and statistics.
 ///
@@ -69,7 +71,7 @@ use slot::Slot;
 /// *Thread-safe.* *Fork:* the child may go on using the pool; its statistics start from the parent's, and leases
 /// of the parent are valid in the child's copy.
 pub struct BufferPool {
-    inner: Arc<Inner>,
+    inner: Strong,
 }
 
 /// Collects a pool's options; [`build`](Builder::build) checks them.
@@ -83,8 +85,8 @@ pub struct Builder {
 
 impl Builder {
     /// Names the pool in messages and metrics: 1 to 64 bytes of printable text. Default: `pool-` and its number.
-    pub fn name(mut self, name: impl Into<String>) -> Builder {
-        self.options.name = Some(name.into());
+    pub fn name(mut self, name: impl AsRef<str>) -> Builder {
+        self.options.name = Some(Name::of(name.as_ref()));
         self
     }
 
@@ -151,14 +153,14 @@ impl Builder {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` names the option that is out of range or contradicts another one. `NO_MEMORY`: none for
-    /// the list of pools, or no thread for `maintain_every`; the pool's own few kilobytes are allocated as Rust does
-    /// by default, which ends the process when it fails. `EXHAUSTED`: 65,535 pools are open.
+    /// the pool's few kilobytes, for the fork handlers of the first pool, or for the thread of `maintain_every`.
+    /// `EXHAUSTED`: 65,535 pools are open. Nothing was made then.
     pub fn build(self) -> Result<BufferPool> {
-        crate::fork::prepare_process();
+        crate::fork::prepare_process()?;
         crate::report::prepare()?;
         let pool = BufferPool::from_inner(registry::register(|id| Inner::new(id, &self.options))?);
         if let Some(interval) = self.options.maintain_every {
-            ticker::start(&pool.inner, interval)?;
+            ticker::start(pool.id(), interval).ok_or_else(registry::no_memory)?;
         }
         Ok(pool)
     }
@@ -174,16 +176,16 @@ impl BufferPool {
     ///
     /// # Errors
     /// As [`Builder::build`].
-    pub fn new(name: impl Into<String>) -> Result<BufferPool> {
+    pub fn new(name: impl AsRef<str>) -> Result<BufferPool> {
         BufferPool::builder().name(name).build()
     }
 
-    pub(crate) fn from_inner(inner: Arc<Inner>) -> BufferPool {
+    pub(crate) fn from_inner(inner: Strong) -> BufferPool {
         inner.handles.fetch_add(1, Ordering::Relaxed);
         BufferPool { inner }
     }
 
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
+    pub(crate) fn inner(&self) -> &Strong {
         &self.inner
     }
 
@@ -445,12 +447,16 @@ impl BufferPool {
     }
 
     /// Counts everything. Never stops the pool; while others work, the numbers are of slightly different moments.
+    /// Needs no memory but the value's own 11 KiB, wherever the caller has them.
     pub fn stats(&self) -> Stats {
         self.inner.stats()
     }
 
     /// Lists the live leases, oldest first.
-    pub fn leaks(&self) -> Vec<LeakRecord> {
+    ///
+    /// # Errors
+    /// `NO_MEMORY`: there is none for the whole list.
+    pub fn leaks(&self) -> Result<Vec<LeakRecord>> {
         crate::leaks::list(&self.inner)
     }
 }
@@ -491,25 +497,14 @@ fn default_stays() -> Error {
 /// never closed.
 ///
 /// # Errors
-/// `NO_MEMORY`, `EXHAUSTED` (65,535 pools are open): only ever at the first call.
-pub fn try_default_pool() -> Result<&'static BufferPool> {
+/// `NO_MEMORY`, `EXHAUSTED` (65,535 pools are open): only ever until a call made it. The next call tries again.
+pub fn default_pool() -> Result<&'static BufferPool> {
     if let Some(pool) = DEFAULT.get() {
         return Ok(pool);
     }
     let pool = BufferPool::new("default")?;
     // Of two threads that get here, one's pool stays and the other's is closed unused.
     Ok(DEFAULT.get_or_init(|| pool))
-}
-
-/// Returns the process-wide pool; see [`try_default_pool`].
-///
-/// # Panics
-/// If it cannot be made at the first call: there is no memory, or 65,535 pools are open.
-pub fn default_pool() -> &'static BufferPool {
-    match try_default_pool() {
-        Ok(pool) => pool,
-        Err(error) => panic!("{error}"),
-    }
 }
 
 #[cfg(test)]

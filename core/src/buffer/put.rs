@@ -1,7 +1,6 @@
 //! Takes buffers back: checks what stands behind the length, clears, keeps or destroys.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::cache;
@@ -11,6 +10,7 @@ use super::history::{self, Act};
 use super::inner::{Inner, add};
 use super::memory;
 use super::slot::{self, Slot};
+use super::strong::Strong;
 use crate::check::Check;
 use crate::clock;
 use crate::error::{Error, ErrorKind};
@@ -163,12 +163,8 @@ impl Inner {
     }
 
     /// Returns a reference of the caller's own.
-    pub(crate) fn keep_alive(&self) -> Arc<Inner> {
-        let this: *const Inner = self;
-        // SAFETY: an `Inner` lives in an `Arc` only, and `self` proves that it is alive.
-        unsafe { Arc::increment_strong_count(this) };
-        // SAFETY: the count just taken.
-        unsafe { Arc::from_raw(this) }
+    pub(crate) fn keep_alive(&self) -> Strong {
+        Strong::of(self)
     }
 
     /// Destroys a buffer whose canary was damaged, and says so. The lease is counted as put and discarded.

@@ -7,7 +7,6 @@
 //! *Thread-safe.* *Fork:* handles of the parent are valid in the child's copy.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use super::lease::Lease;
 use super::put::{self, arm_canary, disarm_canary};
 use super::registry;
 use super::slot::{self, Slot};
+use super::strong::Strong;
 use crate::error::{Error, ErrorKind, Result};
 use crate::misuse;
 use crate::options::ClearPolicy;
@@ -50,7 +50,7 @@ pub fn pool(pool_id: u64) -> Result<BufferPool> {
     find_pool(pool_id).map(BufferPool::from_inner)
 }
 
-fn find_pool(pool_id: u64) -> Result<Arc<Inner>> {
+fn find_pool(pool_id: u64) -> Result<Strong> {
     registry::find(pool_id).filter(|inner| inner.handles.load(Ordering::Relaxed) > 0).ok_or_else(|| no_pool(pool_id))
 }
 
@@ -296,7 +296,7 @@ fn put_elsewhere(
 ) -> Result<()> {
     // The lease keeps its pool registered, even one whose handle was freed.
     match registry::find(pool_id) {
-        Some(inner) if std::ptr::eq(Arc::as_ptr(&inner), address) => put_checked(slot, lease_id, used, site),
+        Some(inner) if std::ptr::eq(inner.as_ptr(), address) => put_checked(slot, lease_id, used, site),
         Some(inner) => Err(foreign(&inner, address)),
         None => Err(no_pool(pool_id)),
     }
@@ -373,7 +373,7 @@ pub(crate) fn not_a_lease(lease_id: u64) -> Error {
 }
 
 /// Words the pool of a lease, where it is known.
-struct OfPool(Option<Arc<Inner>>);
+struct OfPool(Option<Strong>);
 
 impl fmt::Display for OfPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -510,10 +510,10 @@ pub fn unpin(lease_id: u64) -> Result<()> {
 }
 
 /// Ends a handle for somebody who takes the buffer over.
-fn redeem(pool_id: u64, lease_id: u64) -> Result<(Arc<Inner>, Entry, usize)> {
+fn redeem(pool_id: u64, lease_id: u64) -> Result<(Strong, Entry, usize)> {
     let slot = check(lease_id)?;
     let inner = registry::find(pool_id).ok_or_else(|| no_pool(pool_id))?;
-    if !std::ptr::eq(Arc::as_ptr(&inner), slot.pool.load(Ordering::Relaxed)) {
+    if !std::ptr::eq(inner.as_ptr(), slot.pool.load(Ordering::Relaxed)) {
         return Err(foreign(&inner, slot.pool.load(Ordering::Relaxed)));
     }
     let len = slot.len.load(Ordering::Relaxed);

@@ -3,13 +3,15 @@
 //! Lock order: registry, then a pool's slabs and depots, then the slot table. No buffer is destroyed under the
 //! registry's lock: the last one takes its pool along, which takes the lock.
 
-use std::sync::{Arc, Weak};
+use std::ptr::NonNull;
+use std::sync::MutexGuard;
 
 use super::cache::{self, GATE_ORPHAN, GATE_REVOKED, GATE_WAITERS, ThreadCache};
 use super::depot::Doomed;
 use super::inner::Inner;
 use super::slot;
 use super::stock::Block;
+use super::strong::Strong;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{self, Lock, LockGuard};
 
@@ -18,14 +20,19 @@ const POOLS_MAX: usize = 0xffff;
 
 pub(crate) struct Member {
     pub id: u64,
-    inner: Weak<Inner>,
+    /// The pool; `None` while it is made. It has itself unregistered before its memory is freed.
+    inner: Option<NonNull<Inner>>,
     /// The caches of live threads. Each is owned by its thread's table and leaves the list before it is freed.
     caches: Vec<*const ThreadCache>,
     /// The counters of bindings that keep stocks of their own.
-    pub blocks: Vec<Arc<Block>>,
+    pub blocks: Vec<Block>,
+    /// What a fork in progress holds of the pool, see `fork.rs`: its lock, and a count.
+    pub turn: Option<MutexGuard<'static, u64>>,
+    pub kept: Option<Strong>,
 }
 
-// SAFETY: the caches' addresses are used under the registry's lock only, by the protocol of `ThreadCache`.
+// SAFETY: the addresses of pools and caches are used under the registry's lock only, the latter by the protocol of
+// `ThreadCache`. The guard goes back on the thread that stored it: nobody else has the lock meanwhile.
 unsafe impl Send for Member {}
 
 pub(crate) struct Registry {
@@ -71,8 +78,13 @@ impl Registry {
 }
 
 impl Member {
-    pub(crate) fn inner(&self) -> Option<Arc<Inner>> {
-        self.inner.upgrade()
+    fn new(id: u64) -> Member {
+        Member { id, inner: None, caches: Vec::new(), blocks: Vec::new(), turn: None, kept: None }
+    }
+
+    pub(crate) fn inner(&self) -> Option<Strong> {
+        // SAFETY: the pool unregisters before its memory goes, under the lock that lends `self`.
+        unsafe { Strong::upgrade(self.inner?) }
     }
 
     pub(crate) fn caches(&self) -> impl Iterator<Item = &ThreadCache> {
@@ -144,7 +156,7 @@ impl Member {
 }
 
 /// Registers a new pool. Its id is the number of its place and a nonce, unique in the process and hard to guess.
-pub(crate) fn register(make: impl FnOnce(u64) -> Result<Inner>) -> Result<Arc<Inner>> {
+pub(crate) fn register(make: impl FnOnce(u64) -> Result<Inner>) -> Result<Strong> {
     let mut nonce = [0_u64];
     slot::fill_random(&mut nonce);
     let id = {
@@ -162,14 +174,15 @@ pub(crate) fn register(make: impl FnOnce(u64) -> Result<Inner>) -> Result<Arc<In
         };
         // The nonce may not be 0, so that no id is.
         let id = ((number as u64) << 48) | (nonce[0] >> 16).max(1);
-        registry.members[number] = Some(Member { id, inner: Weak::new(), caches: Vec::new(), blocks: Vec::new() });
+        registry.members[number] = Some(Member::new(id));
         id
     };
     match make(id) {
         Ok(inner) => {
-            let inner = Arc::new(inner);
+            // Without memory the pool unregisters itself.
+            let inner = Strong::new(inner).ok_or_else(no_memory)?;
             if let Some(member) = lock().member(id) {
-                member.inner = Arc::downgrade(&inner);
+                member.inner = NonNull::new(inner.as_ptr().cast_mut());
             }
             Ok(inner)
         }
@@ -180,8 +193,9 @@ pub(crate) fn register(make: impl FnOnce(u64) -> Result<Inner>) -> Result<Arc<In
     }
 }
 
-fn no_memory() -> Error {
-    Error::new(ErrorKind::NoMemory, "no memory for a pool")
+#[cold]
+pub(crate) fn no_memory() -> Error {
+    Error::new(ErrorKind::NoMemory, "the system gives no memory for a pool; nothing was made")
 }
 
 /// Forgets a pool whose last buffer and last user are gone.
@@ -190,21 +204,26 @@ pub(crate) fn unregister(id: u64) {
     if let Some(place) = registry.members.get_mut(cache::number_of(id))
         && place.as_ref().is_some_and(|member| member.id == id)
     {
-        // Dropped after the lock: a block may be the last reference.
-        let member = place.take();
-        drop(registry);
-        drop(member);
+        *place = None;
     }
 }
 
 /// Finds a pool by its id; any number is allowed.
-pub(crate) fn find(id: u64) -> Option<Arc<Inner>> {
+pub(crate) fn find(id: u64) -> Option<Strong> {
     lock().member(id)?.inner()
 }
 
 /// Finds the pool at an address that may be stale.
-pub(crate) fn find_at(address: *const Inner) -> Option<Arc<Inner>> {
-    lock().members().find(|member| std::ptr::eq(member.inner.as_ptr(), address))?.inner()
+pub(crate) fn find_at(address: *const Inner) -> Option<Strong> {
+    let address = NonNull::new(address.cast_mut())?;
+    lock().members().find(|member| member.inner == Some(address))?.inner()
+}
+
+/// Takes the first pool that an ended fork left kept, from a place in the list on. Returns the next place too.
+pub(crate) fn take_kept(from: usize) -> Option<(Strong, usize)> {
+    let mut registry = lock();
+    let mut members = registry.members.iter_mut().enumerate().skip(from);
+    members.find_map(|(place, member)| Some((member.as_mut()?.kept.take()?, place + 1)))
 }
 
 /// Lists the new cache of a thread; `false` when the pool is closed or there is no memory.
@@ -245,7 +264,7 @@ pub(crate) unsafe fn retire(cache: *const ThreadCache) {
 }
 
 /// Takes a cache off the list and over into its pool. `None` when that was done before: the pool was closed.
-fn delist(cache: &ThreadCache, doomed: &mut Doomed) -> Option<Arc<Inner>> {
+fn delist(cache: &ThreadCache, doomed: &mut Doomed) -> Option<Strong> {
     let mut registry = lock();
     let member = registry.member(cache.pool_id)?;
     let place = member.caches.iter().position(|listed| std::ptr::eq(*listed, cache))?;

@@ -239,6 +239,11 @@ pub(crate) fn fill_random(words: &mut [u64]) {
     }
 }
 
+/// Returns the index of the slot that a handle names.
+pub(crate) fn index_of(handle: u64) -> u64 {
+    handle & INDEX_MASK
+}
+
 /// Returns the eight bytes that stand behind the length of the lease with this handle: the first is zero, which stops
 /// a string that lost its terminator, the others are the nonce and a part of the index, and cannot be guessed.
 #[inline(always)]

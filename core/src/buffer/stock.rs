@@ -4,7 +4,6 @@
 //! of memory that core reads, and calls here only to take buffers and to give them back.
 
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::BufferPool;
@@ -34,7 +33,8 @@ const ASKED: f64 = 2.0;
 /// The counters of one stock: numbers that the owner writes and statistics read.
 ///
 /// JavaScript knows no atomic doubles; an aligned eight-byte store is one on the supported platforms, and the
-/// reader here uses atomic loads of the same size.
+/// reader here uses atomic loads of the same size. The stock and the registry have a copy each of what leads to them.
+#[derive(Copy, Clone)]
 pub(crate) struct Block {
     words: NonNull<AtomicU64>,
     len: usize,
@@ -115,10 +115,9 @@ impl Block {
     pub(crate) fn shut(&self) {
         self.word(GATE).store(SHUT.to_bits(), Ordering::Relaxed);
     }
-}
 
-impl Drop for Block {
-    fn drop(&mut self) {
+    /// Leaves the memory to a later block. The registry lists this one no more.
+    fn end(self) {
         let bytes = (self.len * size_of::<f64>()).next_multiple_of(memory::page_size());
         let mut ended = ENDED.lock();
         // Without memory to remember the block, it stays mapped and unused.
@@ -133,7 +132,7 @@ impl Drop for Block {
 /// *Thread-compatible*: one owner at a time. *Fork:* not supported in a child.
 pub struct Stock {
     pool: BufferPool,
-    block: Arc<Block>,
+    block: Block,
 }
 
 /// A buffer on its way into a stock.
@@ -155,12 +154,13 @@ impl Stock {
     pub fn new(pool: &BufferPool) -> Result<Stock> {
         let inner = pool.inner();
         let share = inner.reserve_for_cache();
-        let made = Block::new(inner.table.sizes().len(), share).and_then(|block| inner.enlist_block(Arc::new(block)));
-        let Some(block) = made else {
-            inner.unreserve(share);
-            return Err(no_memory(inner));
-        };
-        Ok(Stock { pool: pool.clone(), block })
+        match Block::new(inner.table.sizes().len(), share) {
+            Some(block) if inner.enlist_block(block) => return Ok(Stock { pool: pool.clone(), block }),
+            Some(block) => block.end(),
+            None => {}
+        }
+        inner.unreserve(share);
+        Err(no_memory(inner))
     }
 
     /// Returns the address and the length of the counter block: doubles, written by the owner only, mapped for
@@ -214,7 +214,7 @@ impl Stock {
         if slot.handle.load(Ordering::Acquire) != token {
             return Err(raw::not_present(slot, token, Site::NONE));
         }
-        if !std::ptr::eq(slot.pool.load(Ordering::Relaxed), Arc::as_ptr(inner)) {
+        if !std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner.as_ptr()) {
             return Err(raw::foreign(inner, slot.pool.load(Ordering::Relaxed)));
         }
         if !slot.end_handle(token) {
@@ -346,7 +346,7 @@ impl Drop for Stock {
         let inner = self.pool.inner();
         let mut registry = registry::lock();
         if let Some(member) = registry.member(inner.id)
-            && let Some(place) = member.blocks.iter().position(|block| Arc::ptr_eq(block, &self.block))
+            && let Some(place) = member.blocks.iter().position(|block| block.words == self.block.words)
         {
             let block = member.blocks.swap_remove(place);
             for (class, kept) in inner.classes.iter().enumerate().take(inner.table.sizes().len()) {
@@ -356,19 +356,26 @@ impl Drop for Stock {
             add(&inner.counts.requested, block.requested());
             inner.unreserve(block.share);
         }
+        drop(registry);
+        self.block.end();
     }
 }
 
 impl Inner {
-    fn enlist_block(&self, block: Arc<Block>) -> Option<Arc<Block>> {
+    /// Lists a block; `false` without memory.
+    fn enlist_block(&self, block: Block) -> bool {
         let mut registry = registry::lock();
-        let member = registry.member(self.id)?;
-        member.blocks.try_reserve(1).ok()?;
-        member.blocks.push(block.clone());
+        let Some(member) = registry.member(self.id) else {
+            return false;
+        };
+        if member.blocks.try_reserve(1).is_err() {
+            return false;
+        }
+        member.blocks.push(block);
         if self.is_closed() {
             block.shut();
         }
-        Some(block)
+        true
     }
 
     /// Takes one buffer for a stock; makes room if the limit asks for it.
