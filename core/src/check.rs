@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use crate::environment;
 use crate::error::{Error, Result};
 
 /// How closely a pool looks at its leases. Set by [`Builder::check`](crate::Builder::check), by
@@ -35,18 +36,13 @@ pub enum Check {
 /// # Errors
 /// `INVALID_ARGUMENT`: the variable is neither `on` nor `off`.
 pub(crate) fn pools_keep() -> Result<bool> {
-    match std::env::var_os("MILLPOND_POOL") {
-        None => Ok(true),
-        Some(value) if value == "on" => Ok(true),
-        Some(value) if value == "off" => Ok(false),
-        Some(value) => {
-            Err(Error::invalid(format_args!("MILLPOND_POOL is \"{}\"; use on or off", value.to_string_lossy())))
-        }
-    }
+    let keeps = environment::read(c"MILLPOND_POOL", "use on or off", |text| match text {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    })?;
+    Ok(keeps.unwrap_or(true))
 }
-
-/// The environment variable that sets the mode of all pools that are not told another one.
-pub(crate) const VARIABLE: &str = "MILLPOND_CHECK";
 
 impl Check {
     /// Returns what the environment says, `On` if nothing.
@@ -54,13 +50,7 @@ impl Check {
     /// # Errors
     /// `INVALID_ARGUMENT`: the variable has another value than those that are listed at the variants.
     pub(crate) fn from_environment() -> Result<Check> {
-        match std::env::var_os(VARIABLE) {
-            None => Ok(Check::On),
-            Some(value) => {
-                let text = value.to_string_lossy();
-                text.parse().map_err(|_| Error::invalid(format_args!("{VARIABLE} is \"{text}\"; {CHOICE}")))
-            }
-        }
+        Ok(environment::read(c"MILLPOND_CHECK", CHOICE, |text| text.parse().ok())?.unwrap_or_default())
     }
 
     /// Says whether leases are recorded with places and threads.

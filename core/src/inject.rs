@@ -3,9 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::environment;
 use crate::error::{Error, Result};
 
-const VARIABLE: &str = "MILLPOND_INJECT";
 const CHOICE: &str = "use a list of get=N, alloc=N, p=0.0 to 1.0, seed=N and delay=N (milliseconds), separated by commas, or \
                       nothing";
 
@@ -34,13 +34,7 @@ impl Injection {
     /// # Errors
     /// `INVALID_ARGUMENT`: it says something else than is listed at [`Injection`].
     pub(crate) fn from_environment() -> Result<Injection> {
-        match std::env::var_os(VARIABLE) {
-            None => Ok(Injection::default()),
-            Some(value) => {
-                let text = value.to_string_lossy();
-                text.parse().map_err(|_| Error::invalid(format_args!("{VARIABLE} is \"{text}\"; {CHOICE}")))
-            }
-        }
+        Ok(environment::read(c"MILLPOND_INJECT", CHOICE, |text| text.parse().ok())?.unwrap_or_default())
     }
 
     /// Says whether anything is to go wrong.

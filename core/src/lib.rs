@@ -21,6 +21,7 @@ mod buffer;
 mod check;
 mod clock;
 pub mod design;
+mod environment;
 mod error;
 mod fault;
 mod fork;

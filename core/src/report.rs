@@ -2,16 +2,15 @@
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::buffer::inner::Inner;
 use crate::buffer::{history, registry, slot};
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::environment;
+use crate::error::{Result, Text};
 use crate::site::Site;
-
-const VARIABLE: &str = "MILLPOND_LEAKS";
+use crate::sync::Lock;
 
 /// What `MILLPOND_LEAKS` asks for.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -28,31 +27,26 @@ static FORM: AtomicU8 = AtomicU8::new(0);
 /// Reads the environment; called when a pool is made.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT`: the variable has another value than `report`, `json` or `off`.
+/// `INVALID_ARGUMENT`: the variable has another value than `report`, `json` or `off`. `NO_MEMORY`: none to be called at the
+/// process's end.
 pub(crate) fn prepare() -> Result<()> {
-    let form = match std::env::var_os(VARIABLE) {
-        None => 0,
-        Some(value) => match value.to_str() {
-            Some("off") => 0,
-            Some("report") => 1,
-            Some("json") => 2,
-            _ => {
-                return Err(Error::invalid(format_args!(
-                    "{VARIABLE} is \"{}\"; use report, json or off",
-                    value.to_string_lossy()
-                )));
-            }
-        },
-    };
-    FORM.store(form, Ordering::Relaxed);
+    let form = environment::read(c"MILLPOND_LEAKS", "use report, json or off", |text| match text {
+        "off" => Some(0),
+        "report" => Some(1),
+        "json" => Some(2),
+        _ => None,
+    })?
+    .unwrap_or(0);
     if form != 0 {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            // SAFETY: the function lives as long as the process: the shared library is linked with `nodelete`. Without
-            // memory for it there is no report.
-            unsafe { libc::atexit(at_exit) };
-        });
+        static REGISTERED: Lock<bool> = Lock::new(false);
+        let mut registered = REGISTERED.lock();
+        // SAFETY: the function lives as long as the process: the shared library is linked with `nodelete`.
+        *registered = *registered || unsafe { libc::atexit(at_exit) } == 0;
+        if !*registered {
+            return Err(registry::no_memory());
+        }
     }
+    FORM.store(form, Ordering::Relaxed);
     Ok(())
 }
 
@@ -63,15 +57,11 @@ fn form() -> Form {
 extern "C" fn at_exit() {
     // A panic must not leave a C function; there is nothing to be told of it any more.
     let _ = std::panic::catch_unwind(|| {
-        let mut pools = Vec::new();
-        for member in registry::lock().members() {
-            if let Some(inner) = member.inner()
-                && pools.try_reserve(1).is_ok()
-            {
-                pools.push(inner);
-            }
+        let mut place = 0;
+        while let Some((inner, next)) = registry::next(place) {
+            report(&inner, "exit");
+            place = next;
         }
-        pools.iter().for_each(|inner| report(inner, "exit"));
     });
 }
 
@@ -94,23 +84,27 @@ pub(crate) fn report(inner: &Inner, when: &str) {
         return;
     }
     let groups = groups(inner);
-    if groups.is_empty() {
+    if groups.as_ref().is_some_and(Vec::is_empty) {
         return;
     }
-    let mut text = String::new();
-    let written = match form {
-        Form::Json => json(&mut text, inner, when, &groups),
-        _ => lines(&mut text, inner, when, &groups),
+    let mut text = Text::default();
+    let written = groups.and_then(|groups| match form {
+        Form::Json => json(&mut text, inner, when, &groups).ok(),
+        _ => lines(&mut text, inner, when, &groups).ok(),
+    });
+    let whole = match written {
+        Some(()) => text.0.as_bytes(),
+        None => b"millpond: leases are out, and there is no memory to report them\n",
     };
-    if written.is_ok() {
-        // A closed standard error is no reason to fail.
-        let _ = std::io::stderr().write_all(text.as_bytes());
-    }
+    // A closed standard error is no reason to fail.
+    let _ = std::io::stderr().write_all(whole);
 }
 
-fn groups(inner: &Inner) -> Vec<Group> {
+/// `None` without memory for all of them.
+fn groups(inner: &Inner) -> Option<Vec<Group>> {
     clock::tick();
     let mut groups: Vec<Group> = Vec::new();
+    let mut whole = true;
     slot::for_each(|slot| {
         let taken = slot.taken.load(Ordering::Relaxed);
         if taken == 0 || !std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner) {
@@ -119,7 +113,10 @@ fn groups(inner: &Inner) -> Vec<Group> {
         let site = Site::from_bits(slot.site.load(Ordering::Relaxed));
         let place = match groups.iter().position(|group| group.site == site) {
             Some(place) => place,
-            None if groups.try_reserve(1).is_err() => return,
+            None if groups.try_reserve(1).is_err() => {
+                whole = false;
+                return;
+            }
             None => {
                 groups.push(Group { site, count: 0, bytes: 0, oldest: taken, running: 0 });
                 groups.len() - 1
@@ -131,11 +128,12 @@ fn groups(inner: &Inner) -> Vec<Group> {
         group.oldest = group.oldest.min(taken);
         group.running += u64::from(history::present(slot.index()).is_some_and(|act| act.thread.is_running()));
     });
-    groups.sort_by_key(|group| std::cmp::Reverse(group.bytes));
-    groups
+    // A stable sort would need memory.
+    groups.sort_unstable_by_key(|group| (std::cmp::Reverse(group.bytes), group.site.bits()));
+    whole.then_some(groups)
 }
 
-fn lines(text: &mut String, inner: &Inner, when: &str, groups: &[Group]) -> fmt::Result {
+fn lines(text: &mut Text, inner: &Inner, when: &str, groups: &[Group]) -> fmt::Result {
     let (count, bytes) = sums(groups);
     writeln!(text, "millpond: pool \"{}\" at {when}: {count} leases of {bytes} bytes are out", inner.name)?;
     for group in groups {
@@ -150,14 +148,14 @@ fn lines(text: &mut String, inner: &Inner, when: &str, groups: &[Group]) -> fmt:
     Ok(())
 }
 
-fn json(text: &mut String, inner: &Inner, when: &str, groups: &[Group]) -> fmt::Result {
+fn json(text: &mut Text, inner: &Inner, when: &str, groups: &[Group]) -> fmt::Result {
     let (count, bytes) = sums(groups);
     write!(text, "{{\"millpond\":\"leaks\",\"pool\":")?;
     quote(text, &inner.name)?;
     write!(text, ",\"when\":\"{when}\",\"leases\":{count},\"bytes\":{bytes},\"groups\":[")?;
     for (number, group) in groups.iter().enumerate() {
         text.write_str(if number == 0 { "{\"site\":" } else { ",{\"site\":" })?;
-        quote(text, &group.site.to_string())?;
+        quote(text, &group.site)?;
         let age = clock::since(group.oldest).as_secs_f64();
         let Group { count, bytes, running, .. } = group;
         write!(
@@ -173,14 +171,24 @@ fn sums(groups: &[Group]) -> (u64, u64) {
 }
 
 /// Writes a JSON string (RFC 8259, section 7).
-fn quote(text: &mut String, value: &str) -> fmt::Result {
+fn quote(text: &mut Text, value: &dyn fmt::Display) -> fmt::Result {
     text.write_char('"')?;
-    for letter in value.chars() {
-        match letter {
-            '"' | '\\' => write!(text, "\\{letter}")?,
-            letter if letter < ' ' => write!(text, "\\u{:04x}", letter as u32)?,
-            letter => text.write_char(letter)?,
-        }
-    }
+    write!(Quoted(text), "{value}")?;
     text.write_char('"')
+}
+
+/// Writes the inside of a JSON string.
+struct Quoted<'a>(&'a mut Text);
+
+impl fmt::Write for Quoted<'_> {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        for letter in part.chars() {
+            match letter {
+                '"' | '\\' => write!(self.0, "\\{letter}")?,
+                letter if letter < ' ' => write!(self.0, "\\u{:04x}", letter as u32)?,
+                letter => self.0.write_char(letter)?,
+            }
+        }
+        Ok(())
+    }
 }

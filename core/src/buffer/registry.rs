@@ -219,6 +219,13 @@ pub(crate) fn find_at(address: *const Inner) -> Option<Strong> {
     lock().members().find(|member| member.inner == Some(address))?.inner()
 }
 
+/// Returns the first pool from a place in the list on, and the next place.
+pub(crate) fn next(from: usize) -> Option<(Strong, usize)> {
+    let registry = lock();
+    let mut members = registry.members.iter().enumerate().skip(from);
+    members.find_map(|(place, member)| Some((member.as_ref()?.inner()?, place + 1)))
+}
+
 /// Takes the first pool that an ended fork left kept, from a place in the list on. Returns the next place too.
 pub(crate) fn take_kept(from: usize) -> Option<(Strong, usize)> {
     let mut registry = lock();
