@@ -326,6 +326,8 @@ export interface PoolStats {
   overruns: number
   /** Gets that failed at the limit. */
   exhausted: number
+  /** Leases that were to stand on guarded pages and could not, for want of addresses or places. */
+  unguarded: number
   /** The same for each size class, ascending. */
   classes: ClassStats[]
 }

@@ -4,10 +4,11 @@
 // class body, because both need its private fields.
 
 const { MillpondError, invalid, shown } = require('./errors')
+const { GATE, REQUESTED } = require('./magazine')
 const { native, recordSites, scratch } = require('./native')
 const { callSite } = require('./sites')
-const { STAMP_STEP, GATE, REQUESTED, FIRST, STRIDE, ON_PUT, ON_GET, NEVER } = require('./station')
-const { LeaseView, byteLengthOf, fill, lengthOf } = require('./view')
+const { STAMP_STEP, ON_PUT, ON_GET, NEVER } = require('./station')
+const { LeaseView, byteLengthOf, fill } = require('./view')
 
 /** Only this module makes leases. */
 const key = Symbol('millpond.lease')
@@ -188,8 +189,7 @@ class Lease {
     if (slab.dirty > 0) this.#station.clearAtGet(slab)
     slab.row[slab.at + 1] = 1
     const kept = slab.view
-    // A length other than 0 proves that it still looks into the memory.
-    if (kept !== null && this.#length > 0 && lengthOf(kept) === this.#length) return (this.#view = kept)
+    if (kept !== null && slab.viewLength === this.#length) return (this.#view = kept)
     return (this.#view = new LeaseView(slab.arrayBuffer, 0, this.#length, slab))
   }
 
@@ -274,25 +274,18 @@ class Lease {
   /** Takes a lease from a magazine; undefined when that is empty or core may want something. */
   static #get(station, length) {
     // `length` is an integer from 0 to the largest class.
-    let kind = station.first[length === 0 ? 0 : 32 - Math.clz32(length - 1)]
-    const sizes = station.sizes
-    while (sizes[kind] < length) kind++
-    return station.counters[GATE] === 0 ? Lease.#pop(station, kind, length) : undefined
+    let magazine = station.first[length === 0 ? 0 : 32 - Math.clz32(length - 1)]
+    while (magazine.size < length) magazine = magazine.larger
+    return station.counters[GATE] === 0 ? Lease.#pop(station, magazine, length) : undefined
   }
 
-  static #pop(station, kind, length) {
-    const stack = station.stacks[kind]
-    const slab = stack.pop()
-    if (slab === undefined) return undefined
-    const left = stack.length
-    if (left < station.low[kind]) station.low[kind] = left
-    const counters = station.counters
-    const at = FIRST + STRIDE * kind
-    counters[at + 2] = left
+  static #pop(station, magazine, length) {
+    if (magazine.count === 0) return undefined
+    const slab = magazine.pop()
     station.idleBytes -= slab.bytes
     if (slab.loose && !station.isWhole(slab)) return undefined
-    counters[at] += 1
-    counters[REQUESTED] += length
+    magazine.countGet()
+    station.counters[REQUESTED] += length
     return Lease.#make(station, slab, length)
   }
 
@@ -300,17 +293,18 @@ class Lease {
   static #getCold(station, length, withinLimit) {
     if (length <= station.largest) {
       const kind = station.sizes.findIndex((size) => size >= length)
+      const magazine = station.magazines[kind]
       if (station.gate() !== 0) station.settle()
       // More than once: a stolen buffer may lie on top.
-      while (station.stacks[kind].length > 0) {
-        const lease = Lease.#pop(station, kind, length)
+      while (magazine.count > 0) {
+        const lease = Lease.#pop(station, magazine, length)
         if (lease !== undefined) return lease
       }
       const slab = station.take(kind)
       if (slab !== undefined) {
         // Core's idle memory is cleared by whoever gets it.
         if (station.clear === ON_GET) slab.dirty = slab.bytes
-        station.counters[FIRST + STRIDE * kind] += 1
+        magazine.countGet()
         station.counters[REQUESTED] += length
         return Lease.#make(station, slab, length)
       }
@@ -364,18 +358,15 @@ class Lease {
     } else if (view !== null) {
       slab.loose = true
       slab.view = view
+      slab.viewLength = length
     }
     lease.#slab = null
     lease.#view = null
     slab.row[slab.at] = 0
-    const counters = station.counters
-    const kind = slab.kind
-    const at = FIRST + STRIDE * kind
-    counters[at + 1] += 1
-    counters[REQUESTED] -= length
-    const stack = station.stacks[kind]
-    stack.push(slab)
-    counters[at + 2] = stack.length
+    const magazine = slab.magazine
+    magazine.countPut()
+    station.counters[REQUESTED] -= length
+    magazine.push(slab)
     station.idleBytes += slab.bytes
     if (!station.plain) lease.#afterPut(slab)
   }
@@ -390,7 +381,7 @@ class Lease {
     if (slab.kind < 0) {
       native.putOwn(station.number, slab.index, slab.arrayBuffer, touched ? used : 0, 0)
     } else {
-      station.counters[FIRST + STRIDE * slab.kind + 1] += 1
+      slab.magazine.countPut()
       station.counters[REQUESTED] -= this.#length
       if (touched && used > slab.dirty) slab.dirty = used
       station.giveBack(slab, station.dirtyOf(slab), true)
@@ -404,7 +395,7 @@ class Lease {
     const station = this.#station
     this.#end()
     slab.row[slab.at] = 0
-    station.counters[FIRST + STRIDE * slab.kind + 1] += 1
+    slab.magazine.countPut()
     station.counters[REQUESTED] -= this.#length
     const known = places.get(this)
     const here = known === undefined ? 0 : callSite()

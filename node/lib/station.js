@@ -7,14 +7,9 @@
 // thread and any language sees exact numbers at no cost per operation.
 
 const { constants } = require('node:buffer')
+const { FIRST, GATE, Magazine, STRIDE } = require('./magazine')
 const { native, recordSites, scratch } = require('./native')
 const { byteLengthOf, LeaseView, fill, transfer } = require('./view')
-
-/** Counter block: gate, requested bytes, then gets, puts and idle count of each class. */
-const GATE = 0
-const REQUESTED = 1
-const FIRST = 2
-const STRIDE = 3
 
 /** The gate's value when core wants the idle buffers back once; 1 is for good. */
 const GATE_TRIM = 2
@@ -40,12 +35,15 @@ const REWRAP_MAX = 16 * 1024 * 1024
 class Slab {
   constructor(station, index, arrayBuffer, capacity, kind, adopted) {
     this.station = station
-    this.index = index
+    this.index = index | 0
     this.arrayBuffer = arrayBuffer
     this.bytes = byteLengthOf(arrayBuffer)
     this.capacity = capacity
     /** The size class, or -1 for a lease of its own (oversized or beyond the limit). */
     this.kind = kind
+    /** Where it lies when it is idle, and the one under it there. */
+    this.magazine = kind < 0 ? null : station.magazines[kind]
+    this.below = null
     /**
      * What a put adds to the magazine's bytes, to see whether it may keep the buffer. Endless for what never stays: a
      * lease of its own, one that another thread sent, which would otherwise run out of buffers, and what costs too
@@ -54,13 +52,14 @@ class Slab {
     const costly = transfer === undefined && station.external && this.bytes > REWRAP_MAX
     this.weight = kind < 0 || adopted || costly ? Infinity : this.bytes
     this.row = station.rowsOf(index)
-    this.at = (index % CHUNK_ROWS) * COLUMNS
+    this.at = ((index % CHUNK_ROWS) * COLUMNS) | 0
     /** Somebody asked a view for its ArrayBuffer. */
     this.whole = false
     /** It was put with `detach: false`: an earlier tenant may still have its ArrayBuffer. */
     this.loose = false
     /** The Buffer of that tenant, which the next one of the same length gets too; otherwise null. */
     this.view = null
+    this.viewLength = 0
     /** How much may hold an earlier tenant's bytes; always 0 where put clears. */
     this.dirty = 0
   }
@@ -83,16 +82,6 @@ class Station {
     this.clear = description.clear
     this.maxBytes = description.maxBytes
     this.largest = this.sizes[this.sizes.length - 1]
-    /** The first class worth looking at, by the bit length of the size less 1. */
-    this.first = new Uint8Array(33)
-    for (let bits = 0; bits <= 32; bits++) {
-      const least = bits === 0 ? 0 : 2 ** (bits - 1) + 1
-      const found = this.sizes.findIndex((size) => size >= least)
-      this.first[bits] = found < 0 ? this.sizes.length - 1 : found
-    }
-    this.stacks = this.sizes.map(() => [])
-    /** Fewest idle buffers of each class since the last look of the decay. */
-    this.low = this.sizes.map(() => 0)
     this.idleBytes = 0
     /** Up to here a put keeps the buffer without asking core; below 0 every put takes the cold path. */
     this.ownShare = description.share
@@ -109,6 +98,14 @@ class Station {
       this.counters[GATE] = GATE_UNSEEN
     } else {
       this.counters = new Float64Array(block)
+    }
+    this.magazines = this.sizes.map((size, kind) => new Magazine(this.counters, kind, size))
+    this.magazines.forEach((magazine, kind) => (magazine.larger = this.magazines[kind + 1]))
+    /** The first magazine worth looking at, by the bit length of the size less 1. */
+    this.first = []
+    for (let bits = 0; bits <= 32; bits++) {
+      const least = bits === 0 ? 0 : 2 ** (bits - 1) + 1
+      this.first.push(this.magazines.find(({ size }) => size >= least) ?? this.magazines.at(-1))
     }
     /** Called after a put, while somebody waits for one. */
     this.waiters = undefined
@@ -237,21 +234,9 @@ class Station {
     return this.mayKeepMore && native.mayKeep(this.number, slab.kind)
   }
 
-  /** Puts an idle buffer into its magazine. */
-  push(slab) {
-    const kind = slab.kind
-    const stack = this.stacks[kind]
-    stack.push(slab)
-    this.counters[FIRST + STRIDE * kind + 2] = stack.length
-    this.idleBytes += slab.bytes
-  }
-
   /** Takes an idle buffer out of its magazine to give it back. */
-  pop(kind) {
-    const stack = this.stacks[kind]
-    const slab = stack.pop()
-    this.counters[FIRST + STRIDE * kind + 2] = stack.length
-    if (this.low[kind] > stack.length) this.low[kind] = stack.length
+  pop(magazine) {
+    const slab = magazine.pop()
     this.idleBytes -= slab.bytes
     if (!this.external) this.gate()
     return slab
@@ -274,9 +259,9 @@ class Station {
   /** Gives back every idle buffer. Returns the bytes. */
   flush() {
     let bytes = 0
-    for (let kind = 0; kind < this.stacks.length; kind++) {
-      while (this.stacks[kind].length > 0) {
-        const slab = this.pop(kind)
+    for (const magazine of this.magazines) {
+      while (magazine.count > 0) {
+        const slab = this.pop(magazine)
         bytes += this.giveBack(slab, this.dirtyOf(slab), false)
       }
     }
@@ -285,13 +270,13 @@ class Station {
 
   /** Gives back by halves what was never needed since the last look. */
   decay() {
-    for (let kind = 0; kind < this.stacks.length; kind++) {
-      let unused = Math.ceil(this.low[kind] / 2)
+    for (const magazine of this.magazines) {
+      let unused = Math.ceil(magazine.low / 2)
       while (unused-- > 0) {
-        const slab = this.pop(kind)
+        const slab = this.pop(magazine)
         this.giveBack(slab, this.dirtyOf(slab), false)
       }
-      this.low[kind] = this.stacks[kind].length
+      magazine.low = magazine.count
     }
   }
 
@@ -329,4 +314,4 @@ function turned(station) {
   station.stampStreak = 0
 }
 
-module.exports = { Station, STAMP_STEP, GATE, REQUESTED, FIRST, STRIDE, ON_PUT, ON_GET, NEVER }
+module.exports = { Station, STAMP_STEP, ON_PUT, ON_GET, NEVER }

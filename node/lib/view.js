@@ -6,6 +6,8 @@
 // work, so the view notes when somebody asks for its ArrayBuffer, and put then looks at those bytes: a pool that
 // clears had them zero at the get, so a byte that is not zero was written past the length.
 
+const { native } = require('./native')
+
 const typedArray = Object.getPrototypeOf(Uint8Array.prototype)
 const uncurry = (method) => Function.prototype.call.bind(method)
 const getter = (prototype, name) => uncurry(Object.getOwnPropertyDescriptor(prototype, name).get)
@@ -15,8 +17,16 @@ const byteOffsetOf = getter(typedArray, 'byteOffset')
 const lengthOf = getter(typedArray, 'length')
 const fill = uncurry(typedArray.fill)
 const byteLengthOf = getter(ArrayBuffer.prototype, 'byteLength')
-/** Moves an ArrayBuffer's memory into a new one; undefined on Node 20. */
-const transfer = ArrayBuffer.prototype.transfer === undefined ? undefined : uncurry(ArrayBuffer.prototype.transfer)
+/**
+ * Moves an ArrayBuffer's memory into a new one. On Node 20, whose ArrayBuffers cannot do that, the addon does it; undefined
+ * where it cannot either.
+ */
+const transfer =
+  ArrayBuffer.prototype.transfer !== undefined
+    ? uncurry(ArrayBuffer.prototype.transfer)
+    : process.env.MILLPOND_NODE_MOVE === 'off'
+      ? undefined
+      : native.move
 
 /** Turns a relative index into one from 0 to `length`. */
 function clamp(index, length, otherwise) {
@@ -57,4 +67,4 @@ class LeaseView extends Uint8Array {
 delete LeaseView.prototype.constructor
 Object.setPrototypeOf(LeaseView.prototype, Buffer.prototype)
 
-module.exports = { LeaseView, byteLengthOf, fill, lengthOf, transfer }
+module.exports = { LeaseView, byteLengthOf, fill, transfer }

@@ -9,6 +9,7 @@ use millpond::{Error, ErrorKind};
 use napi::sys;
 
 use crate::js::{Fail, Js, Outcome, Value, call, check, internal};
+use crate::moving::Mover;
 use crate::station::Station;
 
 /// Room for the numbers that a call returns beside its value.
@@ -30,6 +31,7 @@ pub(crate) struct Environment {
     hooks: OnceCell<Hooks>,
     /// False where the host refuses ArrayBuffers over memory that is not V8's own.
     external: Cell<bool>,
+    mover: Option<Mover>,
 }
 
 impl Environment {
@@ -39,6 +41,7 @@ impl Environment {
             stations: RefCell::new(Vec::new()),
             hooks: OnceCell::new(),
             external: Cell::new(true),
+            mover: Mover::find(),
         });
         let data = Rc::into_raw(environment);
         let set = call!(js, napi_set_instance_data(data.cast_mut().cast::<c_void>(), Some(uninstall), ptr::null_mut()));
@@ -83,6 +86,11 @@ impl Environment {
     /// Notes that the host refuses external ArrayBuffers.
     pub(crate) fn refuse_external(&self) {
         self.external.set(false);
+    }
+
+    /// Returns V8's functions that move memory between ArrayBuffers, where they are known.
+    pub(crate) fn mover(&self) -> Option<Mover> {
+        self.mover
     }
 
     /// Returns numbers beside a call's value.

@@ -8,6 +8,7 @@ mod buffer_calls;
 mod environment;
 mod handover;
 mod js;
+mod moving;
 mod pool_calls;
 mod rows;
 mod slab;
@@ -19,6 +20,7 @@ use napi_derive::napi;
 
 use crate::environment::Environment;
 use crate::js::{Js, Outcome, export};
+use crate::moving::Mover;
 
 /// Returns the version of the addon, that of the whole workspace.
 #[napi(catch_unwind)]
@@ -35,6 +37,11 @@ pub fn init(exports: Object, env: Env) -> napi::Result<()> {
         let environment = Environment::install(js)?;
         for (name, callback) in pool_calls::EXPORTS.iter().chain(buffer_calls::EXPORTS) {
             export(js, exports.raw(), name, *callback, environment)?;
+        }
+        if Mover::find().is_some() {
+            for (name, callback) in moving::EXPORTS {
+                export(js, exports.raw(), name, *callback, environment)?;
+            }
         }
         Ok(())
     };

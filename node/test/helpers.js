@@ -5,10 +5,26 @@ const { execFile } = require('node:child_process')
 const { join } = require('node:path')
 const { setTimeout: sleep } = require('node:timers/promises')
 const { MillpondError } = require('..')
+const { transfer } = require('../lib/view')
 
 /** Memory is V8's own in this run: what concerns ArrayBuffers over core's memory does not apply. */
 const external = process.env.MILLPOND_NODE_EXTERNAL !== 'off'
 const hasTransfer = ArrayBuffer.prototype.transfer !== undefined
+/** Node 20 copies an ArrayBuffer that Node-API made, instead of transferring it, unless its memory was moved since. */
+const canSteal = transfer !== undefined || !external
+
+/** Takes an ArrayBuffer's memory away; returns the ArrayBuffer that has it. */
+const steal = hasTransfer
+  ? (arrayBuffer) => arrayBuffer.transfer()
+  : (arrayBuffer) => structuredClone(arrayBuffer, { transfer: [arrayBuffer] })
+
+/** Takes a lease of a buffer that had a tenant before: its memory was moved. */
+function getUsed(pool, length) {
+  const lease = pool.get(length)
+  lease.buffer.fill(1)
+  lease.put()
+  return pool.get(length)
+}
 
 /** Checks that a call throws a MillpondError of this kind whose message says `says`. */
 function refuses(kind, act, says = '') {
@@ -52,4 +68,4 @@ function runScript(script, { args = [], env = {} } = {}) {
   })
 }
 
-module.exports = { collectUntil, external, hasTransfer, reconciles, refuses, runScript, sleep }
+module.exports = { canSteal, collectUntil, external, getUsed, hasTransfer, reconciles, refuses, runScript, sleep, steal }

@@ -45,6 +45,11 @@ for node in "${nodes[@]}"; do
   MILLPOND_NODE_EXTERNAL=off "$node" --expose-gc --test-timeout=60000 --test-reporter=tap --test test/*.test.js | grep -E '^# (tests|pass|fail|skipped) |^not ok' || exit 1
   MILLPOND_NODE_EXTERNAL=off "$node" --expose-gc test/spec_runner.mjs >"$scratch/spec.txt" || { grep FAILED "$scratch/spec.txt"; exit 1; }
   tail -n 1 "$scratch/spec.txt"
+  if [ "$("$node" -p 'require("./lib/native").native.move !== undefined')" = true ]; then
+    echo "== the same without V8's own way to move memory, which only this Node needs"
+    MILLPOND_NODE_MOVE=off "$node" --expose-gc --test-timeout=60000 --test-reporter=tap --test test/*.test.js | grep -E '^# (tests|pass|fail|skipped) |^not ok' || exit 1
+    MILLPOND_NODE_MOVE=off "$node" --expose-gc test/leak.js
+  fi
   "$node" bench/pair.mjs 1024
 done
 grep -h '^SKIP' "$scratch/spec.txt" | sed 's/^SKIP /not for Node: /' || true

@@ -6,7 +6,9 @@ const assert = require('node:assert/strict')
 const { test } = require('node:test')
 const { MessageChannel } = require('node:worker_threads')
 const { Pool } = require('..')
-const { external, hasTransfer, reconciles, refuses, runScript } = require('./helpers')
+const { canSteal, external, getUsed, hasTransfer, reconciles, refuses, runScript, steal } = require('./helpers')
+
+const skip = !canSteal && 'Node 20 transfers no such ArrayBuffer'
 
 /** Ways to take an ArrayBuffer away; each returns whether this Node did. */
 const thieves = {
@@ -32,7 +34,7 @@ const thieves = {
   },
 }
 
-for (const [name, steal] of Object.entries(thieves)) {
+for (const [name, thief] of Object.entries(thieves)) {
   for (const length of [100, 70_000, 20 * 2 ** 20]) {
     test(`${name} of ${length} bytes is seen before the memory is touched`, async (t) => {
       const pool = new Pool({ name: 'robbed' })
@@ -47,7 +49,7 @@ for (const [name, steal] of Object.entries(thieves)) {
       const array = buffer.buffer
       const before = pool.stats()
       try {
-        await steal(buffer)
+        await thief(buffer)
       } catch (error) {
         // Refused by Node: nothing was taken.
         if (array.byteLength > 0) {
@@ -77,22 +79,22 @@ for (const [name, steal] of Object.entries(thieves)) {
   }
 }
 
-test('a theft is seen by detach and transfer too', { skip: !hasTransfer && 'Node 20 transfers no such ArrayBuffer' }, () => {
+test('a theft is seen by detach and transfer too', { skip }, () => {
   for (const leave of ['detach', 'transfer']) {
     const pool = new Pool()
-    const lease = pool.get(100)
-    lease.buffer.buffer.transfer()
+    const lease = getUsed(pool, 100)
+    steal(lease.buffer.buffer)
     refuses('FOREIGN_LEASE', () => lease[leave]())
     assert.equal(reconciles(pool).lost, 1)
   }
 })
 
-test('an idle buffer that is stolen through a kept view is retired', { skip: !hasTransfer && 'Node 20 transfers no such ArrayBuffer' }, () => {
+test('an idle buffer that is stolen through a kept view is retired', { skip }, () => {
   const pool = new Pool()
-  const lease = pool.get(100)
+  const lease = getUsed(pool, 100)
   const view = lease.buffer
   lease.put({ detach: false })
-  const stolen = view.buffer.transfer()
+  const stolen = steal(view.buffer)
   const next = pool.get(100)
   next.buffer.fill(7)
   assert.equal(new Uint8Array(stolen).indexOf(7), -1)
@@ -104,19 +106,20 @@ test('an idle buffer that is stolen through a kept view is retired', { skip: !ha
   const again = pool.get(100)
   const seen = again.buffer
   again.put({ detach: false })
-  seen.buffer.transfer()
+  steal(seen.buffer)
   pool.trim()
   assert.equal(reconciles(pool).retainedBuffers, 0)
 })
 
-test('tampering with an ArrayBuffer does not hide a theft', { skip: !hasTransfer && 'Node 20 transfers no such ArrayBuffer' }, () => {
+test('tampering with an ArrayBuffer does not hide a theft', { skip }, () => {
   const pool = new Pool()
-  const lease = pool.get(100)
+  const lease = getUsed(pool, 100)
   const array = lease.buffer.buffer
   Object.defineProperty(array, 'byteLength', { value: 512 })
   Object.defineProperty(array, 'transfer', { value: () => new ArrayBuffer(512) })
   array.constructor = Object
-  ArrayBuffer.prototype.transfer.call(array)
+  if (hasTransfer) ArrayBuffer.prototype.transfer.call(array)
+  else steal(array)
   refuses('FOREIGN_LEASE', () => lease.put())
   reconciles(pool)
 })
