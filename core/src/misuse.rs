@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 
+use crate::buffer::guard;
 use crate::buffer::history::{self, Act, Thread};
 use crate::buffer::inner::{Inner, add};
 use crate::buffer::slot::Slot;
@@ -55,7 +56,7 @@ pub(crate) fn of_ended(pool: Option<&Inner>, kind: ErrorKind, slot: &Slot, handl
     if let Some(inner) = pool {
         add(if double { &inner.counts.double_puts } else { &inner.counts.stale_uses }, 1);
     }
-    let past = history::past(slot.index(), handle);
+    let past = history::past(slot.index(), handle).or_else(|| guard::past(handle));
     let (mut len, mut got) = (None, None);
     if let Some(past) = &past {
         (len, got) = (Some(past.len), Some(past.got));

@@ -3,6 +3,7 @@
 //! Both are found when the first pool is made, so a stock library works with them. Under either, pools keep nothing in
 //! threads' caches, and all that is here happens on the slow ways; without them it is a load of a constant there.
 
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crate::buffer::depot::Entry;
@@ -60,6 +61,20 @@ pub(crate) fn open(entry: Entry) {
 pub(crate) fn close(entry: Entry) {
     if watch() {
         mark(entry.data as usize, end_of(entry), false);
+    }
+}
+
+/// Makes memory unusable that no buffer was cut from yet.
+pub(crate) fn close_range(start: NonNull<u8>, len: usize) {
+    if watch() {
+        mark(start.as_ptr() as usize, len, false);
+    }
+}
+
+/// Makes memory usable that goes back to the system.
+pub(crate) fn open_range(start: NonNull<u8>, len: usize) {
+    if watch() {
+        mark(start.as_ptr() as usize, len, true);
     }
 }
 

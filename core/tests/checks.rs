@@ -223,3 +223,31 @@ fn failures_are_injected_where_they_were_asked_for() {
     stats.check().expect("the books");
     assert_eq!((stats.in_use, stats.exhausted), (0, 2));
 }
+
+#[test]
+fn every_refusal_names_length_pool_and_places() {
+    for check in [Check::On, "sample:1".parse().expect("a mode"), Check::Sites] {
+        let (pool, other) = (pool(check), BufferPool::new("other").expect("a pool"));
+        let (id, other_id) = (raw::retain(&pool), raw::retain(&other));
+        let at = |file| Site::interned(file, 3, "");
+        let lease = raw::get(id, 1000, at("got.c")).expect("a lease");
+        let named = |result: millpond::Result<()>, parts: &[&str]| {
+            let text = result.expect_err("refused").message();
+            for part in parts.iter().chain(&["1000 bytes", "got at got.c:3", "\"checked\""]) {
+                assert!(text.contains(part), "{check}: {part} in {text}");
+            }
+        };
+        named(raw::put(other_id, lease.id, None, at("foreign.c")), &["\"other\"", "at foreign.c:3"]);
+        raw::pin(lease.id).expect("live");
+        named(raw::put(id, lease.id, None, at("busy.c")), &["pinned"]);
+        raw::unpin(lease.id).expect("pinned");
+        raw::put(id, lease.id, None, at("put.c")).expect("live");
+        named(raw::put(id, lease.id, None, at("again.c")), &["second time at again.c:3"]);
+        let damaged = raw::get(id, 1000, at("got.c")).expect("a lease");
+        // SAFETY: 24 bytes of capacity follow.
+        unsafe { damaged.data.wrapping_add(1002).write(0x41) };
+        named(raw::put(id, damaged.id, None, at("overrun.c")), &["0x41", "put at overrun.c:3"]);
+        raw::release(id).expect("retained");
+        raw::release(other_id).expect("retained");
+    }
+}

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::cache;
 use super::depot::Entry;
+use super::history::{Act, Past};
 use super::inner::{Inner, add};
 use super::memory;
 use super::slot::{self, GUARDED, OVERSIZED, SINGLE, Slot};
@@ -53,6 +54,8 @@ struct Region {
     bytes: AtomicUsize,
     data: AtomicUsize,
     len: AtomicUsize,
+    /// The handle that the put ended.
+    handle: AtomicU64,
     got: AtomicU64,
     put: AtomicU64,
     getter: AtomicU32,
@@ -67,6 +70,7 @@ static TABLE: [Region; REGIONS] = [const {
         bytes: AtomicUsize::new(0),
         data: AtomicUsize::new(0),
         len: AtomicUsize::new(0),
+        handle: AtomicU64::new(0),
         got: AtomicU64::new(0),
         put: AtomicU64::new(0),
         getter: AtomicU32::new(0),
@@ -242,6 +246,7 @@ impl Inner {
         region.name.iter().zip(name).for_each(|(place, byte)| place.store(byte, Ordering::Relaxed));
         region.bytes.store(bytes, Ordering::Relaxed);
         region.data.store(data.as_ptr() as usize, Ordering::Relaxed);
+        region.handle.store(0, Ordering::Relaxed);
         region.put.store(0, Ordering::Relaxed);
         region.putter.store(0, Ordering::Relaxed);
         region.start.store(base.as_ptr() as usize, Ordering::SeqCst);
@@ -321,10 +326,33 @@ pub(crate) fn note_get(entry: Entry, len: usize, site: Site) {
 }
 
 /// Notes who put a guarded lease.
-pub(crate) fn note_put(entry: Entry, site: Site) {
+pub(crate) fn note_put(entry: Entry, handle: u64, site: Site) {
     let region = &TABLE[place_of(entry.slot)];
+    region.handle.store(handle, Ordering::Relaxed);
     region.put.store(site.bits(), Ordering::Relaxed);
     region.putter.store(thread(), Ordering::Relaxed);
+}
+
+/// Returns what is known of the guarded lease with this handle, which is over.
+pub(crate) fn past(handle: u64) -> Option<Past> {
+    if PLACES.lock().past_len == 0 {
+        return None;
+    }
+    let is_it = |region: &&Region| {
+        region.state.load(Ordering::SeqCst) == PAST && region.handle.load(Ordering::Relaxed) == handle
+    };
+    let region = TABLE.iter().find(is_it)?;
+    let act = |site: &AtomicU64, thread: &AtomicU32| {
+        Act::by(Site::from_bits(site.load(Ordering::Relaxed)), thread.load(Ordering::Relaxed))
+    };
+    let past = Past {
+        handle,
+        len: region.len.load(Ordering::Relaxed),
+        got: act(&region.got, &region.getter),
+        put: act(&region.put, &region.putter),
+    };
+    // Another lease may have taken the place meanwhile.
+    is_it(&region).then_some(past)
 }
 
 /// Ends a guarded lease's slot, and makes its pages inaccessible for as long as its place is not needed.

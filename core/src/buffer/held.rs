@@ -79,7 +79,8 @@ impl Lease {
         let inner = put::pool_of(this.slot());
         let (entry, len) = (this.entry(), this.len());
         if !this.disarm() {
-            let (error, class) = inner.overrun_error(entry, len, entry.slot.handle.load(Ordering::Relaxed));
+            let (error, class) =
+                inner.overrun_error(entry, len, entry.slot.handle.load(Ordering::Relaxed), crate::site::Site::NONE);
             inner.count_put(class, len);
             add(&inner.classes[class].counts.discarded, 1);
             return (Held::dead(entry), Err(error));

@@ -44,7 +44,10 @@ impl Thread {
 impl fmt::Display for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(self.name.len());
-        write!(f, "\"{}\" ({})", Lossy(&self.name[..end]), self.number)
+        match end {
+            0 => write!(f, "{}", self.number),
+            _ => write!(f, "\"{}\" ({})", Lossy(&self.name[..end]), self.number),
+        }
     }
 }
 
@@ -61,6 +64,12 @@ impl Act {
     /// Returns an act of which only the place is known.
     pub(crate) fn of(site: Site) -> Act {
         Act { site: Some(site), ..Act::default() }
+    }
+
+    /// Returns an act of which the place and the thread's number are known.
+    pub(crate) fn by(site: Site, number: u32) -> Act {
+        let thread = Thread { number, name: [0; 16] };
+        Act { site: Some(site).filter(|site| site.is_known()), thread, at: 0 }
     }
 
     fn now(site: Site) -> Act {

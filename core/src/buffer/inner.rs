@@ -558,6 +558,10 @@ impl Inner {
             self.release();
             return;
         }
+        if !mapped {
+            // The slab stays, and nobody may use what is not cut from it.
+            tools::close(entry);
+        }
         slot::free(entry.slot);
         if let Some(data) = NonNull::new(entry.data) {
             match &self.classes[class].slabs {

@@ -376,7 +376,7 @@ impl Lease {
         if this.disarm() {
             return Ok(Detached::take(inner, entry, len, prepared));
         }
-        let (error, class) = inner.overrun_error(entry, len, this.canary());
+        let (error, class) = inner.overrun_error(entry, len, this.canary(), Site::NONE);
         inner.count_put(class, len);
         add(&inner.classes[class].counts.discarded, 1);
         Err((PutError { error, lease: None }, Some(Held::dead(entry))))
@@ -399,7 +399,7 @@ impl Lease {
             inner.scrub(this.entry(), this.dirty());
             inner.take_leaked(this.entry(), this.len);
         } else {
-            drop(inner.overrun(this.entry(), this.len, this.canary()));
+            drop(inner.overrun(this.entry(), this.len, this.canary(), Site::NONE));
         }
     }
 
@@ -460,7 +460,7 @@ fn give_back_dirty(entry: Entry, len: usize, state: State, site: Site) -> Result
     let inner = put::pool_of(entry.slot);
     let canary = entry.slot.handle.load(Ordering::Relaxed);
     if state.is_armed() && !put::disarm(entry, len, canary) {
-        return Err(inner.overrun(entry, len, canary));
+        return Err(inner.overrun(entry, len, canary, site));
     }
     inner.scrub(entry, state.dirty(len));
     put::finish(entry, len, state.front(), state.class(), site);

@@ -62,6 +62,12 @@ pub(crate) fn disarm(entry: Entry, len: usize, handle: u64) -> bool {
     if guard::is_guarded(entry.slot) { guard::is_intact(entry, len, handle) } else { disarm_canary(entry, len, handle) }
 }
 
+/// Returns what is known of the get of a live lease.
+pub(crate) fn got(slot: &Slot) -> Act {
+    let recorded = || Act::of(Site::from_bits(slot.site.load(Ordering::Relaxed)));
+    history::present(slot.index()).filter(|_| pool_of(slot).check().records()).unwrap_or_else(recorded)
+}
+
 /// Returns the pool of a buffer that the caller holds.
 #[inline(always)]
 pub(crate) fn pool_of(slot: &Slot) -> &Inner {
@@ -105,7 +111,7 @@ impl Inner {
     pub(crate) fn put_slow(&self, entry: Entry, len: usize, handle: u64, site: Site) {
         self.dawdle();
         if guard::is_guarded(entry.slot) {
-            guard::note_put(entry, site);
+            guard::note_put(entry, handle, site);
         }
         if self.check().records() {
             history::put(entry.slot.index(), handle, len, site);
@@ -170,9 +176,9 @@ impl Inner {
     /// Destroys a buffer whose canary was damaged, and says so. The lease is counted as put and discarded.
     #[cold]
     #[inline(never)]
-    pub(crate) fn overrun(&self, entry: Entry, len: usize, handle: u64) -> Error {
+    pub(crate) fn overrun(&self, entry: Entry, len: usize, handle: u64, site: Site) -> Error {
         let pool = self.keep_alive();
-        let (error, class) = self.overrun_error(entry, len, handle);
+        let (error, class) = self.overrun_error(entry, len, handle, site);
         self.count_put(class, len);
         add(&self.classes[class].counts.discarded, 1);
         self.destroy(entry);
@@ -182,7 +188,7 @@ impl Inner {
 
     /// Counts and describes a damaged canary, and clears the buffer. Returns the buffer's class too.
     #[cold]
-    pub(crate) fn overrun_error(&self, entry: Entry, len: usize, handle: u64) -> (Error, usize) {
+    pub(crate) fn overrun_error(&self, entry: Entry, len: usize, handle: u64, site: Site) -> (Error, usize) {
         let slot = entry.slot;
         let capacity = slot.capacity();
         let expected = slot::canary(handle).to_le_bytes();
@@ -208,12 +214,13 @@ impl Inner {
         let first = (0..behind.len()).find(changed).unwrap_or(0);
         let last = (0..behind.len()).rev().find(changed).unwrap_or(first);
         let bytes = Bytes { first, last, shown: (first..=last.min(first + 15)).map(found).collect() };
-        let got = history::present(slot.index())
-            .unwrap_or_else(|| Act::of(Site::from_bits(slot.site.load(Ordering::Relaxed))));
+        let put = if site.is_known() { Act::of(site) } else { Act::default() };
+        let comma = if site.is_known() { ", put" } else { "" };
+        let got = got(slot);
         let error = Error::new(
             ErrorKind::Overrun,
             format_args!(
-                "a lease of {len} bytes (capacity {capacity}) of pool \"{}\" was written past its end: {bytes}; got{got}. The buffer is discarded; write at most the length",
+                "a lease of {len} bytes (capacity {capacity}) of pool \"{}\" was written past its end: {bytes}; got{got}{comma}{put}. The buffer is discarded; write at most the length",
                 self.name
             ),
         );

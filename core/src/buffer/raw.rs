@@ -18,6 +18,7 @@ use super::depot::Entry;
 use super::detached::Detached;
 use super::get::{Patience, record};
 use super::guard;
+use super::history::Act;
 use super::inner::{Inner, add};
 use super::lease::Lease;
 use super::put::{self, arm_canary, disarm_canary};
@@ -252,7 +253,7 @@ pub fn put_rest(begun: Begun, lease_id: u64, site: Site) -> Result<()> {
     let entry = Entry::of(slot);
     match found {
         Found::Pin => Err(take_back_put(slot, lease_id, len)),
-        Found::Damage => Err(put::pool_of(slot).overrun(entry, len, lease_id)),
+        Found::Damage => Err(put::pool_of(slot).overrun(entry, len, lease_id, site)),
         Found::NoRoom => {
             slot.taken.store(0, Ordering::Relaxed);
             put::pool_of(slot).put_slow(entry, len, lease_id, site);
@@ -297,7 +298,7 @@ fn put_elsewhere(
     // The lease keeps its pool registered, even one whose handle was freed.
     match registry::find(pool_id) {
         Some(inner) if std::ptr::eq(inner.as_ptr(), address) => put_checked(slot, lease_id, used, site),
-        Some(inner) => Err(foreign(&inner, address)),
+        Some(inner) => Err(foreign(&inner, slot, site)),
         None => Err(no_pool(pool_id)),
     }
 }
@@ -311,7 +312,7 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Si
     };
     // Pairs with the increment in `pin`, as the load below.
     if is_pinned(slot) {
-        return Err(busy(len));
+        return Err(busy(slot, len));
     }
     if !slot.end_handle(lease_id) {
         // Another thread put it since the check above.
@@ -324,7 +325,7 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Si
     let entry = Entry::of(slot);
     let inner = put::pool_of(slot);
     if inner.has_canaries() && !put::disarm(entry, len, lease_id) {
-        return Err(inner.overrun(entry, len, lease_id));
+        return Err(inner.overrun(entry, len, lease_id, site));
     }
     if inner.clear == ClearPolicy::OnPut && dirty > 0 {
         inner.wipe(entry, dirty);
@@ -345,15 +346,18 @@ fn is_pinned(slot: &Slot) -> bool {
 #[cold]
 fn take_back_put(slot: &Slot, lease_id: u64, len: usize) -> Error {
     slot.restore_handle(lease_id);
-    busy(len)
+    busy(slot, len)
 }
 
 #[cold]
-fn busy(len: usize) -> Error {
+fn busy(slot: &Slot, len: usize) -> Error {
     Error::new(
         ErrorKind::Busy,
         format_args!(
-            "a lease of {len} bytes is pinned and stays live; unpin it, or wait for the operation that pinned it"
+            "a lease of {len} bytes of pool \"{}\", got{}, is pinned and stays live; unpin it, or wait for the operation that \
+             pinned it",
+            put::pool_of(slot).name,
+            put::got(slot)
         ),
     )
 }
@@ -384,14 +388,20 @@ impl fmt::Display for OfPool {
     }
 }
 
-/// Counts and words the put of a lease of the pool at `own` into `inner`.
+/// Counts and words the put of another pool's live lease into `inner`.
 #[cold]
-pub(crate) fn foreign(inner: &Inner, own: *const Inner) -> Error {
+pub(crate) fn foreign(inner: &Inner, slot: &Slot, here: Site) -> Error {
     add(&inner.counts.foreign_puts, 1);
-    let own = OfPool(registry::find_at(own));
+    let own = OfPool(registry::find_at(slot.pool.load(Ordering::Relaxed)));
+    let here = if here.is_known() { Act::of(here) } else { Act::default() };
     Error::new(
         ErrorKind::ForeignLease,
-        format_args!("a lease{own} was put into pool \"{}\"; it stays live, put it where it was got", inner.name),
+        format_args!(
+            "a lease of {} bytes{own}, got{}, was put into pool \"{}\"{here}; it stays live, put it where it was got",
+            slot.len.load(Ordering::Relaxed),
+            put::got(slot),
+            inner.name
+        ),
     )
 }
 
@@ -514,11 +524,11 @@ fn redeem(pool_id: u64, lease_id: u64) -> Result<(Strong, Entry, usize)> {
     let slot = check(lease_id)?;
     let inner = registry::find(pool_id).ok_or_else(|| no_pool(pool_id))?;
     if !std::ptr::eq(inner.as_ptr(), slot.pool.load(Ordering::Relaxed)) {
-        return Err(foreign(&inner, slot.pool.load(Ordering::Relaxed)));
+        return Err(foreign(&inner, slot, Site::NONE));
     }
     let len = slot.len.load(Ordering::Relaxed);
     if is_pinned(slot) {
-        return Err(busy(len));
+        return Err(busy(slot, len));
     }
     if !slot.end_handle(lease_id) {
         return Err(stale(slot, lease_id));
@@ -538,7 +548,7 @@ pub fn detach(pool_id: u64, lease_id: u64) -> Result<Detached> {
     let (inner, entry, len) = redeem(pool_id, lease_id)?;
     let prepared = Detached::prepare(&inner, entry, len).inspect_err(|_| entry.slot.restore_handle(lease_id))?;
     if inner.has_canaries() && !put::disarm(entry, len, lease_id) {
-        return Err(inner.overrun(entry, len, lease_id));
+        return Err(inner.overrun(entry, len, lease_id, Site::NONE));
     }
     let (detached, copied) = Detached::take(&inner, entry, len, prepared);
     Detached::take_back(&inner, copied, len);
@@ -563,8 +573,22 @@ pub fn lose(pool_id: u64, lease_id: u64) -> Result<()> {
 /// `USE_AFTER_PUT`, `INVALID_HANDLE`, `FOREIGN_LEASE`, `BUSY`: nothing changes. The canary is checked at the lease's
 /// own put.
 pub fn into_lease(pool_id: u64, lease_id: u64) -> Result<Lease> {
-    let (_inner, entry, len) = redeem(pool_id, lease_id)?;
-    Ok(Lease::from_handle(entry, len, lease_id))
+    let (inner, entry, len) = redeem(pool_id, lease_id)?;
+    let slot = entry.slot;
+    if !slot.is_worn_out() {
+        return Ok(Lease::from_handle(entry, len, lease_id));
+    }
+    // The lease may become a handle again, which this slot has none left for.
+    match slot::renew(slot) {
+        Some(slot) => Ok(Lease::from_handle(Entry::of(slot), len, lease_id)),
+        None => {
+            slot.restore_handle(lease_id);
+            Err(Error::new(
+                ErrorKind::NoMemory,
+                format_args!("no handle is left for a lease of {len} bytes of pool \"{}\"; it stays live", inner.name),
+            ))
+        }
+    }
 }
 
 /// Gives back a lease that nobody put; see [`Lease::leak_reclaimed`](crate::Lease::leak_reclaimed).

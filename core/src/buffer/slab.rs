@@ -3,6 +3,7 @@
 use std::ptr::NonNull;
 
 use super::memory;
+use crate::tools;
 
 /// A slab's size: large enough that mapping one is rare, small enough that an idle one is soon empty. Memory that
 /// no buffer was cut from yet is not touched.
@@ -62,6 +63,7 @@ impl Slabs {
         free.try_reserve_exact(self.per_slab).ok()?;
         self.slabs.try_reserve(1).ok()?;
         let base = memory::map(self.slab_len, self.align.max(memory::page_size()))?;
+        tools::close_range(base, self.slab_len);
         let place = self.slabs.partition_point(|slab| slab.base < base);
         self.slabs.insert(place, Slab { base, cut: 0, free });
         self.hint = self.hint.min(place);
@@ -84,6 +86,7 @@ impl Slabs {
         }
         let slab = self.slabs.remove(place);
         self.hint = self.hint.min(self.slabs.len());
+        tools::open_range(slab.base, self.slab_len);
         // SAFETY: mapped by `grow` with this length; every buffer cut from it is back.
         unsafe { memory::unmap(slab.base, self.slab_len) };
         self.slab_len

@@ -406,6 +406,19 @@ pub(crate) fn free(slot: &'static Slot) {
     }
 }
 
+/// Moves a buffer to another slot, because the handles of its own are used up. `None`, and nothing done, without one.
+pub(crate) fn renew(old: &'static Slot) -> Option<&'static Slot> {
+    let data = NonNull::new(old.data.load(Ordering::Relaxed))?;
+    // The new slot takes the old one's reference to the pool over.
+    let new = allocate(old.pool.load(Ordering::Relaxed), old.class(), old.flags(), data, old.capacity())?;
+    new.len.store(old.len.load(Ordering::Relaxed), Ordering::Relaxed);
+    new.site.store(old.site.load(Ordering::Relaxed), Ordering::Relaxed);
+    new.taken.store(old.taken.load(Ordering::Relaxed), Ordering::Relaxed);
+    new.pins.store(old.pins.load(Ordering::Relaxed), Ordering::Relaxed);
+    free(old);
+    Some(new)
+}
+
 /// Calls `visit` with every slot that was ever used.
 pub(crate) fn for_each(mut visit: impl FnMut(&'static Slot)) {
     let end = INDEXES.lock().next;

@@ -215,7 +215,7 @@ impl Stock {
             return Err(raw::not_present(slot, token, Site::NONE));
         }
         if !std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner.as_ptr()) {
-            return Err(raw::foreign(inner, slot.pool.load(Ordering::Relaxed)));
+            return Err(raw::foreign(inner, slot, Site::NONE));
         }
         if !slot.end_handle(token) {
             return Err(raw::not_present(slot, token, Site::NONE));
