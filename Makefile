@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench campaigns forge tools install fmt lint clean
+.PHONY: help demo test misuse bench campaigns forge tools install fmt lint clean
 
 # Where `make install` puts the C library, its headers, the pkg-config file and the CMake package.
 PREFIX ?= /usr/local
@@ -22,6 +22,10 @@ demo: ## the main job in five languages, side by side: make demo [DIR=...]
 
 test: ## every check there is: make test [STRICT=1] [PART=...]
 	@STRICT=$(STRICT) bash tests/tools/test.sh "$(PART)"
+
+misuse: ## twelve kinds of bug in every language, and what each mode and tool says of them
+	@bash tests/tools/prerequisites.sh
+	@"$$(bash tests/tools/prerequisites.sh --python)" tests/misuse/misuse.py
 
 bench: ## get and put beside malloc, bytearray and Buffer.alloc; on a quiet machine
 	@bash tests/tools/prerequisites.sh

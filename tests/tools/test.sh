@@ -49,6 +49,7 @@ part "c and c++ installed" bash tests/packaging-c/run.sh
 part "python" bash python/tests/run.sh
 part "node" bash node/test/run.sh
 part "demo" bash tests/demo/test.sh
+part "misuse" "$PYTHON" tests/misuse/misuse.py --no-tools
 
 skipped=$(cat "$logs"/*.log 2>/dev/null | grep -a '^SKIPPED:' | sort -u)
 if [ -n "$skipped" ]; then

@@ -1,0 +1,167 @@
+"""The seeded programs: how each is built and run, and which bugs it cannot commit, with the reason."""
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path("tests/misuse")
+
+sys.path.insert(0, str(ROOT / "tests/demo"))
+from build import BuildFailed, command, target_directory  # noqa: E402
+
+BUGS = {
+    "none": "a program without a bug",
+    "double-put": "a second put",
+    "lease-after-put": "the lease itself used after its put",
+    "read-after-put": "read through a pointer kept from before the put",
+    "write-after-put": "written through a pointer kept from before the put",
+    "past-by-one": "one byte written just behind the length",
+    "past-by-far": "one byte written 4096 bytes behind the end",
+    "foreign-put": "put into another pool",
+    "racing-puts": "put by two threads at once",
+    "leak": "never put",
+    "use-after-close": "a get from a closed pool",
+    "forged-handle": "put of a lease that never was one",
+    "viewed-put": "put while somebody holds a view of a part",
+    "forked-use": "used in children of fork, other threads being at work",
+    "frozen-write": "written after it was frozen",
+    "late-write": "put while a read into it is under way",
+}
+
+MODES = ("plain", "full", "sample:1")
+TOOLS = ("asan", "valgrind")
+COLUMNS = (*MODES, *TOOLS)
+
+
+class Missing(Exception):
+    """A tool is not there; the text names it."""
+
+
+@dataclass
+class Program:
+    """One program that commits bugs; a comparison has no modes."""
+
+    name: str
+    source: Path
+    # From a column to the command line before the bug's name; built when it is first asked for.
+    prepare: object
+    comparison: bool = False
+    cannot: dict = field(default_factory=dict)
+    # What is set for its runs beside what every program gets.
+    environment: dict = field(default_factory=dict)
+
+    def columns(self):
+        """Returns the columns in which it can say something."""
+        return ("plain", *TOOLS) if self.comparison else COLUMNS
+
+
+def scratch():
+    """Returns the directory for what is built here."""
+    directory = target_directory() / "misuse"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+@cache
+def library():
+    """Builds the C library as users get it and returns its directory."""
+    command(["cargo", "build", "--release", "-p", "millpond-c"])
+    directory = scratch() / "lib"
+    directory.mkdir(exist_ok=True)
+    shutil.copy2(target_directory() / "release/libmillpond.so", directory)
+    major = re.search(r"#define MILLPOND_VERSION_MAJOR (\d+)", (ROOT / "include/millpond.h").read_text())[1]
+    soname = directory / f"libmillpond.so.{major}"
+    soname.unlink(missing_ok=True)
+    soname.symlink_to("libmillpond.so")
+    return directory
+
+
+@cache
+def native(compiler, standard, source, asan):
+    """Compiles a C or C++ program against the stock shared library."""
+    if asan and not has_asan(compiler):
+        raise Missing("libasan")
+    output = scratch() / (source.translate(str.maketrans("./", "__")) + ("_asan" if asan else ""))
+    flags = ["-fsanitize=address", "-fno-omit-frame-pointer"] if asan else []
+    warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+    lib = library()
+    path = HERE / source
+    # Not optimised, so that a tool's stack names the lines that the source has.
+    command(
+        [compiler, f"-std={standard}", "-D_GNU_SOURCE", "-g", "-O0", *warnings, *flags, "-Iinclude", path]
+        + ["-o", output, f"-L{lib}", "-Wl,--as-needed", "-lmillpond", f"-Wl,-rpath,{lib}", "-pthread"]
+    )
+    return output
+
+
+@cache
+def has_asan(compiler):
+    """Says whether the compiler's AddressSanitizer can be linked."""
+    trial = scratch() / "trial"
+    arguments = [compiler, "-fsanitize=address", "-x", "c", "-", "-o", trial]
+    return subprocess.run(arguments, input=b"int main(void) { return 0; }", capture_output=True).returncode == 0
+
+
+VALGRIND = (
+    "valgrind -q --error-exitcode=9 --fair-sched=yes --child-silent-after-fork=yes --leak-check=full"
+    " --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect"
+).split()
+
+
+def under_valgrind(program):
+    """Puts valgrind before a command line."""
+    if shutil.which("valgrind") is None:
+        raise Missing("valgrind")
+    return [*VALGRIND, *program]
+
+
+def compiled(compiler, standard, source):
+    """Returns what prepares a program in C or C++ for a column."""
+
+    def prepare(column):
+        program = [str(native(compiler, standard, source, column == "asan"))]
+        return under_valgrind(program) if column == "valgrind" else program
+
+    return prepare
+
+
+SAME_OBJECT = "what is put is the memory itself: see read-after-put"
+
+PROGRAMS = {
+    "c": Program(
+        "C",
+        HERE / "c/misuse.c",
+        compiled("gcc", "c11", "c/misuse.c"),
+        cannot={"frozen-write": "the C interface has no frozen leases"},
+    ),
+    "malloc": Program(
+        "malloc",
+        HERE / "c/malloc.c",
+        compiled("gcc", "c11", "c/malloc.c"),
+        comparison=True,
+        cannot={
+            "lease-after-put": SAME_OBJECT,
+            "foreign-put": "there is one heap",
+            "use-after-close": "there is nothing to close",
+            "frozen-write": "nothing can be frozen",
+        },
+    ),
+    "cpp": Program(
+        "C++",
+        HERE / "cpp/misuse.cpp",
+        compiled("g++", "c++17", "cpp/misuse.cpp"),
+        cannot={"frozen-write": "no frozen leases; the bytes of a const lease are const for the compiler"},
+    ),
+    "pmr": Program(
+        "pmr pool",
+        HERE / "cpp/pmr.cpp",
+        compiled("g++", "c++17", "cpp/pmr.cpp"),
+        comparison=True,
+        cannot={"lease-after-put": SAME_OBJECT, "frozen-write": "nothing can be frozen"},
+    ),
+}
