@@ -38,10 +38,10 @@ class Run:
     timed_out: bool = False
 
 
-def environment(program, column):
+def environment(column):
     """Returns the environment of a run; in every column but the first, leak reports are asked for too."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MILLPOND_")}
-    kept |= {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0", **program.environment}
+    kept["ASAN_OPTIONS"] = "detect_leaks=1:abort_on_error=0"
     if column != "plain":
         kept["MILLPOND_LEAKS"] = "report"
     if column in MODES[1:]:
@@ -66,7 +66,7 @@ def run(program, column, bug):
             text=True,
             errors="replace",
             timeout=TIMEOUT[column],
-            env=environment(program, column),
+            env=environment(column),
         )
         came = Run(done.returncode, done.stdout, done.stderr)
     except subprocess.TimeoutExpired as late:
@@ -86,12 +86,16 @@ def run_all(chosen, columns):
             except programs.Missing as missing:
                 skipped[key, column] = str(missing)
                 continue
-            work += [(bug, key, column) for bug in BUGS if bug not in program.cannot]
+            work += [(bug, key, column) for bug in BUGS if bug not in program.cannot and bug not in program.refused]
     # What faults on purpose needs no core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for (bug, key, column), cell in zip(work, pool.map(lambda item: run(chosen[item[1]], item[2], item[0]), work)):
             matrix[bug].setdefault(key, {})[column] = cell
+    for key, program in chosen.items():
+        for bug, compile_it in program.refused.items():
+            # There is nothing to run: the same in every column.
+            matrix[bug][key] = dict.fromkeys(columns, compile_it())
     return matrix, skipped
 
 
@@ -185,8 +189,10 @@ KIND                  a call was refused with this error; after the colon the pl
 report KIND           the library wrote a report on standard error, no call being there to fail
 fault KIND            the program ended at the very access (SIGSEGV), the library's handler having written whose memory it was
 asan, memcheck ...    the tool's report; "here": its stack names the line of the bug
+compiler E...         the compiler refuses the program with this error, at the line of the bug
 works                 not a bug with this pool: legal, and the outcome was checked
 In every column but "plain", MILLPOND_LEAKS=report is set; a leak is not reported without.
+The libraries are the stock release ones; Rust's asan column is the crate built with -Zsanitizer=address and -rdynamic.
 """
 
 

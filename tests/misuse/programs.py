@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path("tests/misuse")
 
 sys.path.insert(0, str(ROOT / "tests/demo"))
+import cells  # noqa: E402
 from build import BuildFailed, command, target_directory  # noqa: E402
 
 BUGS = {
@@ -52,8 +53,8 @@ class Program:
     prepare: object
     comparison: bool = False
     cannot: dict = field(default_factory=dict)
-    # What is set for its runs beside what every program gets.
-    environment: dict = field(default_factory=dict)
+    # What its compiler refuses: from a bug to a function that compiles it and returns the cell.
+    refused: dict = field(default_factory=dict)
 
     def columns(self):
         """Returns the columns in which it can say something."""
@@ -130,6 +131,57 @@ def compiled(compiler, standard, source):
     return prepare
 
 
+def rust_library(asan):
+    """Builds the crate, for the asan column with AddressSanitizer, and returns what a program that uses it is compiled with."""
+    if not asan:
+        command(["cargo", "build", "--release", "-p", "millpond"])
+        built = target_directory() / "release"
+        return ["--extern", f"millpond={built}/libmillpond.rlib", "-L", f"dependency={built}/deps"]
+    if not list(Path(command(["rustc", "--print", "target-libdir"]).strip()).glob("librustc*_rt.asan.*")):
+        raise Missing("AddressSanitizer's run-time library of rustc")
+    host = re.search(r"^host: (.*)$", command(["rustc", "-vV"]), re.MULTILINE)[1]
+    base = scratch() / "asan"
+    # The compiler takes -Z only from those who ask for what is not stable.
+    variables = {"RUSTC_BOOTSTRAP": "1", "RUSTFLAGS": "-Zsanitizer=address", "CARGO_TARGET_DIR": str(base)}
+    command(["cargo", "build", "--release", "-p", "millpond", "--target", host], **variables)
+    built = base / host / "release"
+    # Without -rdynamic the run-time library's functions are not to be found from inside the program.
+    flags = ["-Zsanitizer=address", "--target", host, "-C", "link-arg=-rdynamic"]
+    return [*flags, "--extern", f"millpond={built}/libmillpond.rlib", "-L", f"dependency={built}/deps"]
+
+
+@cache
+def rust_program(asan):
+    """Compiles the Rust program."""
+    output = scratch() / ("rust_misuse" + ("_asan" if asan else ""))
+    arguments = ["rustc", "--edition", "2024", "-g", "-C", "opt-level=0", *rust_library(asan)]
+    command([*arguments, HERE / "rust/misuse.rs", "-o", output], **({"RUSTC_BOOTSTRAP": "1"} if asan else {}))
+    return [str(output)]
+
+
+def rust(column):
+    """Prepares the Rust program for a column."""
+    program = rust_program(column == "asan")
+    return under_valgrind(program) if column == "valgrind" else program
+
+
+def refuses(bug):
+    """Returns what compiles a bug that the Rust compiler is to refuse, and says how it did."""
+
+    def compile_it():
+        path = HERE / f"rust/refused/{bug}.rs"
+        arguments = ["rustc", "--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "--error-format", "short"]
+        arguments += [*rust_library(False), "-o", str(scratch() / f"{bug}.rmeta"), str(path)]
+        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+        found = re.search(r"^[^\n:]*:(\d+):\d+: error\[(E\d+)\]", done.stderr, re.MULTILINE)
+        if done.returncode == 0 or not found:
+            return "nothing" if done.returncode == 0 else f"BROKEN: {done.stderr[-300:]}"
+        here = ": here" if cells.Source(ROOT / path).has(int(found[1]), "HERE") else ""
+        return f"compiler {found[2]}{here}"
+
+    return compile_it
+
+
 SAME_OBJECT = "what is put is the memory itself: see read-after-put"
 
 PROGRAMS = {
@@ -163,5 +215,13 @@ PROGRAMS = {
         compiled("g++", "c++17", "cpp/pmr.cpp"),
         comparison=True,
         cannot={"lease-after-put": SAME_OBJECT, "frozen-write": "nothing can be frozen"},
+    ),
+    "rust": Program(
+        "Rust",
+        HERE / "rust/misuse.rs",
+        rust,
+        refused={
+            bug: refuses(bug) for bug in ("double-put", "lease-after-put", "racing-puts", "viewed-put", "frozen-write")
+        },
     ),
 }
