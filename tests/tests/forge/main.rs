@@ -85,7 +85,8 @@ impl<T: Target> Campaign<'_, T> {
             let start = end;
             end = (start + ROUND).min(guesses_per_kind);
             for ((_, guess), count) in KINDS.iter().zip(&mut counts) {
-                for number in start.. {
+                // A kind that makes only handles of its own, as some do where handles are few, ends too.
+                for number in start..start + 20 * ROUND {
                     if count.guesses == end {
                         break;
                     }
