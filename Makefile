@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test misuse bench campaigns forge tools install fmt lint clean
+.PHONY: help demo test misuse bench campaigns forge fuzz tsan tools install fmt lint clean
 
 # Where `make install` puts the C library, its headers, the pkg-config file and the CMake package.
 PREFIX ?= /usr/local
@@ -10,6 +10,8 @@ PREFIX ?= /usr/local
 DIR ?=
 # STRICT=1: a check that had to be skipped fails the run.
 STRICT ?=
+# How long `make fuzz` fuzzes, in seconds.
+SECONDS ?= 600
 # PART=name: only the parts of `make test` whose name contains it.
 PART ?=
 
@@ -36,6 +38,12 @@ campaigns: ## forks, threads, loading and worn out slots in large numbers; about
 
 forge: ## guess handles: 10^9 guesses in Rust, 10^8 in C; about six minutes
 	@bash tests/campaigns/forge.sh
+
+fuzz: ## fuzz the C library under AddressSanitizer: make fuzz [SECONDS=N], N seconds in all
+	@SECONDS_EACH=$$(( ($(SECONDS) + 7) / 8 )) bash tests/fuzz/run.sh
+
+tsan: ## C threads on the static library under ThreadSanitizer, twenty times as long as in make test
+	@TIMES=20 bash tests/campaigns/tsan.sh
 
 tools: ## install what the checks use beside the compilers (apt; does nothing when all is there)
 	@bash tests/tools/tools.sh
