@@ -98,12 +98,6 @@ impl Error {
         Error::new(ErrorKind::InvalidArgument, message)
     }
 
-    /// Says that there is no memory, not even to say it.
-    #[cold]
-    pub(crate) fn no_memory() -> Error {
-        Error { kind: ErrorKind::NoMemory, message: None }
-    }
-
     fn text(&self) -> &str {
         self.message.as_ref().map_or(self.kind.description(), |message| message)
     }
@@ -128,6 +122,40 @@ impl Clone for Error {
         match &self.message {
             Some(message) => Error::new(self.kind, message),
             None => Error { kind: self.kind, message: None },
+        }
+    }
+}
+
+/// An error in one word, which a result with a word beside it is returned with in registers.
+pub(crate) struct Packed(usize);
+
+impl Packed {
+    /// No error.
+    pub(crate) const NONE: Packed = Packed(0);
+
+    /// Packs an error: the address of a box of it, or without memory its kind's code and the lowest bit, which no address
+    /// has.
+    pub(crate) fn new(error: Error) -> Packed {
+        Packed(match memory::try_box(error) {
+            Ok(error) => Box::into_raw(error).expose_provenance(),
+            Err(error) => ((error.kind.code() as u32 as usize) << 1) | 1,
+        })
+    }
+
+    /// Returns the error; it must have been packed.
+    #[cold]
+    pub(crate) fn unpack(self) -> Error {
+        match self.0 {
+            0 => Error { kind: ErrorKind::Panic, message: None },
+            word if word & 1 == 0 => {
+                let error = std::ptr::with_exposed_provenance_mut(word);
+                // SAFETY: made by `Box::into_raw` in `new`; `self` is used up.
+                *unsafe { Box::from_raw(error) }
+            }
+            word => {
+                let code = (word >> 1) as u32 as i32;
+                Error { kind: ErrorKind::from_code(code).unwrap_or(ErrorKind::Panic), message: None }
+            }
         }
     }
 }
@@ -175,6 +203,16 @@ impl From<Error> for std::io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_packed_whole_and_kinds_fit_a_word() {
+        for kind in ErrorKind::ALL {
+            let error = Packed::new(Error::new(*kind, "why")).unpack();
+            assert_eq!((error.kind(), error.text()), (*kind, "why"));
+            let word = ((kind.code() as u32 as usize) << 1) | 1;
+            assert_eq!(Packed(word).unpack().kind(), *kind);
+        }
+    }
 
     #[test]
     fn codes_names_and_anchors_are_unique_and_round_trip() {

@@ -36,7 +36,7 @@ pub use lease::{Lease, PutError};
 pub use writer::Writer;
 
 use crate::check::Check;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Packed, Result};
 use crate::inject::Injection;
 use crate::leaks::LeakRecord;
 use crate::options::{Classes, ClearPolicy, LimitPolicy, Name, Options};
@@ -246,7 +246,7 @@ impl BufferPool {
                 let (slot, error) = self.get_in_registers(len, site);
                 match slot {
                     Some(slot) => Ok(Lease::of_slot(slot, len)),
-                    None => Err(error.map_or_else(Error::no_memory, |error| *error)),
+                    None => Err(error.unpack()),
                 }
             }
         }
@@ -257,17 +257,17 @@ impl BufferPool {
     /// word, and read them as vectors, which stalls for longer than a get takes.
     #[cold]
     #[inline(never)]
-    fn get_in_registers(&self, len: usize, site: Site) -> (Option<&'static Slot>, Option<Box<Error>>) {
+    fn get_in_registers(&self, len: usize, site: Site) -> (Option<&'static Slot>, Packed) {
         if let Some(slot) = self.inner.get_between(len) {
             get::record(Entry::of(slot), len, site);
-            return (Some(slot), None);
+            return (Some(slot), Packed::NONE);
         }
         match self.inner.get_slow(len, Patience::Policy) {
             Ok(entry) => {
                 self.inner.record(entry, len, site);
-                (Some(entry.slot), None)
+                (Some(entry.slot), Packed::NONE)
             }
-            Err(error) => (None, memory::try_box(error).ok()),
+            Err(error) => (None, Packed::new(error)),
         }
     }
 
