@@ -251,3 +251,47 @@ fn every_refusal_names_length_pool_and_places() {
         raw::release(other_id).expect("retained");
     }
 }
+
+#[test]
+fn classes_beyond_the_magazines_keep_their_buffers_apart() {
+    let sizes: Vec<usize> = (1..=123).map(|number| 704 / 64 * 64 * number).collect();
+    let pool = BufferPool::builder().name("many").classes(millpond::Classes::List(sizes)).build().expect("a pool");
+    let id = raw::retain(&pool);
+    for len in [70_000, 25_000, 45_000, 86_000, 704] {
+        for _ in 0..5 {
+            let handle = raw::get(id, len, Site::NONE).expect("a lease");
+            assert_eq!(handle.capacity, len.next_multiple_of(704));
+            raw::put(id, handle.id, Some(0), Site::NONE).expect("live");
+            drop(pool.get(len).expect("a lease"));
+        }
+    }
+    let stats = pool.stats();
+    stats.check().expect("the books");
+    assert_eq!((stats.gets, stats.puts, stats.in_use), (50, 50, 0));
+    raw::release(id).expect("retained");
+}
+
+#[test]
+fn guarded_leases_keep_to_the_limit_and_to_any_alignment() {
+    let build = |check: Check| {
+        let builder = BufferPool::builder().name("aligned").alignment(4096).max_bytes(64 << 10).check(check);
+        builder.classes(millpond::Classes::List(vec![128, 512, 4096])).build().expect("a pool")
+    };
+    for check in [Check::On, "sample:1".parse().expect("a mode")] {
+        let pool = build(check);
+        let leases: Vec<_> = std::iter::from_fn(|| pool.get(2100).ok()).collect();
+        assert_eq!((leases.len(), pool.stats().live_bytes), (16, 64 << 10), "{check}");
+        drop(leases);
+        let id = raw::retain(&pool);
+        let handle = raw::get(id, 64, Site::NONE).expect("a lease");
+        assert_eq!(handle.data as usize % 4096, 0);
+        // SAFETY: the page goes on.
+        unsafe { handle.data.wrapping_add(70).write(1) };
+        assert_eq!(
+            raw::put(id, handle.id, None, Site::NONE).expect_err("damaged").kind(),
+            ErrorKind::Overrun,
+            "{check}"
+        );
+        raw::release(id).expect("retained");
+    }
+}

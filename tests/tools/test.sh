@@ -48,7 +48,7 @@ part "c and c++" bash tests/c/run.sh
 part "c and c++ installed" bash tests/packaging-c/run.sh
 part "worn out slots" bash tests/campaigns/generations.sh
 part "thread sanitizer" bash tests/campaigns/tsan.sh
-part "fuzz" bash tests/fuzz/run.sh calls forge statistics
+part "fuzz" bash tests/fuzz/run.sh
 part "python" bash python/tests/run.sh
 part "node" bash node/test/run.sh
 part "demo" bash tests/demo/test.sh

@@ -21,7 +21,7 @@ pub(crate) const GATE_ORPHAN: u32 = 4;
 /// The most entries of a magazine; half of it moves at a time.
 const MAGAZINE_MAX: usize = 64;
 /// A power of two, so that an index needs no check. The last magazine is never used.
-const MAGAZINES: usize = 64;
+pub(crate) const MAGAZINES: usize = 64;
 /// Buffers above this go to the depot directly: a thread would hold too much.
 pub(crate) const CACHED_MAX: usize = 256 << 10;
 

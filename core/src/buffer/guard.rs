@@ -199,11 +199,11 @@ impl Inner {
         let capacity = len.max(1).next_multiple_of(memory::TAIL);
         let align = self.alignment();
         let inside = capacity.next_multiple_of(page.max(align));
-        if !self.reserve(capacity) {
+        if !self.reserve(self.charge(capacity)) {
             return None;
         }
         let Some(slot) = self.map_guarded(capacity, inside, page.max(align)) else {
-            self.unreserve_total(capacity);
+            self.unreserve_total(self.charge(capacity));
             return None;
         };
         self.count_created(capacity);
@@ -376,12 +376,20 @@ pub(crate) fn give_up(entry: Entry) {
     unsafe { memory::unmap(base, bytes) };
 }
 
+/// Returns how far it is from a guarded lease's start to the inaccessible page: the capacity, unless the alignment leaves a
+/// gap.
+pub(crate) fn reach(entry: Entry) -> usize {
+    let region = &TABLE[place_of(entry.slot)];
+    let end = region.start.load(Ordering::Relaxed) + region.bytes.load(Ordering::Relaxed) - memory::page_size();
+    end - entry.data as usize
+}
+
 /// Returns what the alignment leaves between a guarded lease's length and the inaccessible page.
 fn slack(entry: Entry, len: usize) -> &'static [AtomicU8] {
-    // SAFETY: the length is at most the capacity.
+    // SAFETY: the length is at most the capacity, which ends before the page.
     let start = unsafe { entry.data.add(len) }.cast::<AtomicU8>();
-    // SAFETY: inside the capacity of a buffer that the caller holds, which does not keep the slice.
-    unsafe { std::slice::from_raw_parts(start, entry.slot.capacity() - len) }
+    // SAFETY: inside the accessible pages of a buffer that the caller holds, which does not keep the slice.
+    unsafe { std::slice::from_raw_parts(start, reach(entry) - len) }
 }
 
 /// Fills what stands behind a guarded lease's length.

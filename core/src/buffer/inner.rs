@@ -224,6 +224,11 @@ impl Inner {
         self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
     }
 
+    /// Returns what a buffer counts in the limit: the size of its class, as in the statistics.
+    pub(crate) fn charge(&self, capacity: usize) -> usize {
+        self.table.sizes().get(self.class_of_capacity(capacity)).copied().unwrap_or(capacity)
+    }
+
     /// Counts a buffer that was made for one lease, of `capacity` bytes.
     pub(crate) fn count_created(&self, capacity: usize) {
         let class = self.class_of_capacity(capacity);
@@ -441,7 +446,7 @@ impl Inner {
         if self.fails_alloc() {
             return Err(Refusal::Memory);
         }
-        if !self.reserve(len) {
+        if !self.reserve(self.charge(len)) {
             return Err(Refusal::Limit);
         }
         let mut data = std::ptr::null_mut();
@@ -459,7 +464,7 @@ impl Inner {
             slot
         });
         let Some(slot) = made else {
-            self.unreserve_total(len);
+            self.unreserve_total(self.charge(len));
             return Err(Refusal::Memory);
         };
         self.count_created(len);
@@ -532,7 +537,7 @@ impl Inner {
         let capacity = entry.slot.capacity();
         let class = self.class_of_capacity(capacity);
         entry.slot.taken.store(0, Ordering::Relaxed);
-        self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
+        self.total_bytes.fetch_sub(self.charge(capacity), Ordering::Relaxed);
         add(&self.classes[class].counts.destroyed, 1);
         if class == self.table.sizes().len() {
             add(&self.counts.oversized_live_bytes, (capacity as u64).wrapping_neg());

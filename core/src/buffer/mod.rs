@@ -393,15 +393,7 @@ impl BufferPool {
     #[track_caller]
     pub fn put(&self, lease: Lease) -> Result<(), PutError> {
         if lease.pool_id() != self.inner.id {
-            add(&self.inner.counts.foreign_puts, 1);
-            let error = Error::new(
-                ErrorKind::ForeignLease,
-                format_args!(
-                    "a lease of pool \"{}\" was put into pool \"{}\"; it stays live, put it where it was got",
-                    put::pool_of(lease.slot()).name,
-                    self.inner.name
-                ),
-            );
+            let error = raw::foreign(&self.inner, lease.slot(), Site::rust(Location::caller()));
             return Err(PutError { error, lease: Some(lease) });
         }
         lease.put().map_err(|error| PutError { error, lease: None })

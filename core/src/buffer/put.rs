@@ -195,7 +195,7 @@ impl Inner {
         // What stands behind the canary is zero where the pool clears at put; elsewhere it may be an earlier tenant's.
         let guarded = guard::is_guarded(slot);
         let end = match self.clear {
-            _ if guarded => capacity,
+            _ if guarded => guard::reach(entry),
             ClearPolicy::OnPut => capacity + memory::TAIL,
             _ => len + expected.len(),
         };

@@ -394,13 +394,20 @@ pub(crate) fn foreign(inner: &Inner, slot: &Slot, here: Site) -> Error {
     add(&inner.counts.foreign_puts, 1);
     let own = OfPool(registry::find_at(slot.pool.load(Ordering::Relaxed)));
     let here = if here.is_known() { Act::of(here) } else { Act::default() };
+    let name = &inner.name;
+    if slot.taken.load(Ordering::Relaxed) == 0 {
+        // A stock's: what its owner lends of it is not known here.
+        return Error::new(
+            ErrorKind::ForeignLease,
+            format_args!("a lease{own} was put into pool \"{name}\"{here}; it stays live, put it where it was got"),
+        );
+    }
     Error::new(
         ErrorKind::ForeignLease,
         format_args!(
-            "a lease of {} bytes{own}, got{}, was put into pool \"{}\"{here}; it stays live, put it where it was got",
+            "a lease of {} bytes{own}, got{}, was put into pool \"{name}\"{here}; it stays live, put it where it was got",
             slot.len.load(Ordering::Relaxed),
             put::got(slot),
-            inner.name
         ),
     )
 }

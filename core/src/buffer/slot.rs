@@ -7,6 +7,7 @@
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
+use super::cache;
 use super::inner::Inner;
 use super::memory;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock};
@@ -316,6 +317,8 @@ pub(crate) fn allocate(
         }
     };
     let slot = find(u64::from(index))?;
+    // The number leads to a magazine, and classes beyond the magazines share the one that takes nothing.
+    let class = if usize::from(class) < cache::MAGAZINES { class } else { OVERSIZED };
     let facts = (u64::from(class) << CLASS_SHIFT) | (u64::from(flags) << FLAGS_SHIFT);
     // No mapping is larger than the mask: addresses have 48 bits.
     slot.meta.store(facts | (capacity as u64 & CAPACITY_MASK), Ordering::Relaxed);
