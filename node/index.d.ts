@@ -22,6 +22,7 @@ export type MillpondErrorCode =
   | 'ERR_MILLPOND_EXHAUSTED'
   | 'ERR_MILLPOND_CLOSED'
   | 'ERR_MILLPOND_NO_MEMORY'
+  | 'ERR_MILLPOND_IO'
   | 'ERR_MILLPOND_PANIC'
 
 /**
@@ -32,6 +33,19 @@ export class MillpondError extends Error {
   readonly name: 'MillpondError'
   readonly code: MillpondErrorCode
 }
+
+/**
+ * How closely a pool looks at its leases.
+ *
+ * - `off`: no looking behind the length in other languages; decided when the pool is made.
+ * - `on`: the default.
+ * - `sites`: places of gets and puts are recorded; errors, warnings and `leaks()` name them. No thread keeps idle buffers
+ *   for itself, so that each get and put asks the core.
+ * - `sample:N`, N from 1: each N-th lease got by Rust, C or Python stands on guarded pages. In Node, where V8 bounds every
+ *   access, this is so only while the pool is told to {@link Pool.inject} something.
+ * - `full`: as `sites`, and a buffer that was put is filled with a pattern and used again as late as possible.
+ */
+export type Check = 'off' | 'on' | 'sites' | 'full' | `sample:${number}`
 
 /**
  * How a pool is made. Every option may be left out; the defaults are finite.
@@ -75,6 +89,10 @@ export interface PoolOptions {
    */
   threadCacheBytes?: number
   /**
+   * How closely the pool looks at its leases. Default: what the environment variable `MILLPOND_CHECK` says, or `'on'`.
+   */
+  check?: Check
+  /**
    * Gives idle memory back by and by, with a look each so many milliseconds (at least 1). Default: only when
    * `maintain()` is called. The timer does not keep the process alive.
    */
@@ -92,7 +110,8 @@ export interface PutOptions {
   used?: number
   /**
    * `false` leaves the Buffer usable after the put, and saves about two thirds of the time. **Dangerous:** whoever
-   * kept it reads and writes the next tenant's bytes. Only for code that keeps no Buffer beyond the put.
+   * kept it reads and writes the next tenant's bytes. Only for code that keeps no Buffer beyond the put. It is detached
+   * all the same while the pool's `check` is `sites` or `full`.
    */
   detach?: boolean
 }
@@ -342,7 +361,7 @@ export interface LeakRecord {
   capacity: number
   /** Milliseconds since the get. */
   age: number
-  /** Where it was got, with `MILLPOND_CHECK=sites`; otherwise `unknown`. */
+  /** Where it was got, when the pool's `check` is `sites` or `full`; otherwise `unknown`. */
   site: string
   /** `main`, `worker` and a number, `between threads`, or empty where only the core knows. */
   thread: string
@@ -389,6 +408,8 @@ export class Pool implements Disposable {
   /** The capacities that the pool hands out, in bytes, ascending. */
   readonly classSizes: number[]
   readonly closed: boolean
+  /** How closely the pool looks at its leases. */
+  readonly check: Check
 
   /**
    * Takes a lease of `length` bytes, 0 or more. Never blocks.
@@ -425,6 +446,27 @@ export class Pool implements Disposable {
 
   /** Reads the statistics; exact, and stops nobody. */
   stats(): PoolStats
+  /**
+   * Changes how closely the pool looks at its leases, in every thread and language. Other threads' Node follows at its
+   * next get or put. Leases that are out stay valid; their places are recorded only from here on. Gives idle memory back
+   * to the system, as {@link Pool.trim} does.
+   *
+   * When another language of the process changes it, a thread of Node follows when it is next asked for idle memory.
+   *
+   * @throws {ERR_MILLPOND_INVALID_ARGUMENT} it is no such text, or changes to or from `off`; nothing changes
+   */
+  setCheck(check: Check): void
+  /**
+   * Makes the pool fail or dawdle from now on, to test what a program does then. A list separated by commas: `get=N` fails
+   * the N-th get with EXHAUSTED, `alloc=N` the N-th creation of a buffer with NO_MEMORY, `p=P` each get with this
+   * probability (0 to 1) by a sequence that `seed=N` chooses, `delay=N` makes each put of a lease got since block N
+   * milliseconds longer. The empty text ends it. Default: what the environment variable `MILLPOND_INJECT` says.
+   *
+   * Meanwhile every get and put asks the core. Threads follow, and idle memory goes, as with {@link Pool.setCheck}.
+   *
+   * @throws {ERR_MILLPOND_INVALID_ARGUMENT} it is no such list; nothing changes
+   */
+  inject(what: string): void
   /** Lists the leases that are out, of all threads and languages, oldest first. */
   leaks(): LeakRecord[]
   /**
@@ -445,6 +487,15 @@ export class Pool implements Disposable {
   /** The same as {@link Pool.close}. */
   [Symbol.dispose](): void
 }
+
+/**
+ * Installs, once for the process, a handler of SIGSEGV and SIGBUS that says on standard error whose lease was touched when
+ * an access to guarded memory faults (`check: 'sample:N'`); the handler that stood before runs afterwards. Calling it again
+ * does nothing.
+ *
+ * @throws {ERR_MILLPOND_IO} the system does not let the handler be installed
+ */
+export function reportFaults(): void
 
 /**
  * The pool that the whole process shares. It is never closed.

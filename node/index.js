@@ -9,9 +9,15 @@ function get(length) {
   return defaultPool().get(length)
 }
 
+/** Tells on standard error whose memory was touched when an access to a guarded lease faults. */
+function reportFaults() {
+  native.reportFaults()
+}
+
 module.exports.Lease = Lease
 module.exports.MillpondError = MillpondError
 module.exports.Pool = Pool
 module.exports.defaultPool = defaultPool
 module.exports.get = get
+module.exports.reportFaults = reportFaults
 module.exports.version = native.version()

@@ -1,4 +1,4 @@
 import millpond from './index.js'
 
-export const { Lease, MillpondError, Pool, defaultPool, get, version } = millpond
+export const { Lease, MillpondError, Pool, defaultPool, get, reportFaults, version } = millpond
 export default millpond

@@ -12,6 +12,7 @@ const options: PoolOptions = {
   onLimit: { wait: 50 },
   clear: 'onPut',
   threadCacheBytes: 2 ** 20,
+  check: 'sample:1000',
 }
 
 async function main(): Promise<void> {
@@ -37,6 +38,9 @@ async function main(): Promise<void> {
     const code: MillpondErrorCode = error.code
     if (code !== 'ERR_MILLPOND_FOREIGN_LEASE') throw error
   }
+  pool.setCheck('on')
+  pool.inject('')
+  millpond.reportFaults()
   const stats: PoolStats = pool.stats()
   const leaks: LeakRecord[] = pool.leaks()
   const own: Buffer = defaultPool().get(5).detach()
@@ -56,7 +60,9 @@ async function main(): Promise<void> {
   const misspelt = (): Pool => new Pool({ maxBites: 1 })
   // @ts-expect-error a lease's Buffer is not to be replaced
   const replace = (lease: Lease): void => void (lease.buffer = own)
-  void [wrong, forged, misspelt, replace]
+  // @ts-expect-error there is no such mode
+  const loud = (): void => pool.setCheck('loud')
+  void [wrong, forged, misspelt, replace, loud]
 }
 
 main().catch((error: unknown) => {

@@ -5,7 +5,7 @@
 
 const { MillpondError, invalid, shown } = require('./errors')
 const { GATE, REQUESTED } = require('./magazine')
-const { native, recordSites, scratch } = require('./native')
+const { native, scratch } = require('./native')
 const { callSite } = require('./sites')
 const { STAMP_STEP, ON_PUT, ON_GET, NEVER } = require('./station')
 const { LeaseView, byteLengthOf, fill } = require('./view')
@@ -227,7 +227,7 @@ class Lease {
   /** Counts a misuse and throws core's error, with the places where they are recorded. */
   #refuse(kind) {
     const known = places.get(this)
-    const here = known === undefined ? 0 : callSite()
+    const here = known === undefined && !this.#station.recordSites ? 0 : callSite()
     this.#station.misuse(kind, this.#length, known?.got, known?.put, here)
   }
 
@@ -236,7 +236,7 @@ class Lease {
     const slab = this.#slab
     // Two stations of one pool are there for a moment when its first Pool object was collected.
     if (station.id === this.#station.id) Lease.#putLease(this.#station, this, options)
-    else native.putForeign(station.number, slab.station.number, slab.index, recordSites ? callSite() : 0)
+    else native.putForeign(station.number, slab.station.number, slab.index, station.recordSites ? callSite() : 0)
   }
 
   /** Makes a lease of a buffer. */
@@ -254,7 +254,7 @@ class Lease {
 
   /** What a get does beside, where somebody watches. */
   #afterGet(slab) {
-    if (recordSites) {
+    if (this.#station.recordSites) {
       const site = callSite()
       slab.row[slab.at + 3] = site
       places.set(this, { got: site, put: 0 })
@@ -291,10 +291,10 @@ class Lease {
 
   /** Fetches a lease from core. Returns undefined when the limit is reached. */
   static #getCold(station, length, withinLimit) {
-    if (length <= station.largest) {
+    if (station.gate() !== 0) station.settle()
+    if (length <= station.largest && !station.injects) {
       const kind = station.sizes.findIndex((size) => size >= length)
       const magazine = station.magazines[kind]
-      if (station.gate() !== 0) station.settle()
       // More than once: a stolen buffer may lie on top.
       while (magazine.count > 0) {
         const lease = Lease.#pop(station, magazine, length)
@@ -311,7 +311,7 @@ class Lease {
       // Only the policy "unpooled" goes on from here, with a buffer of the lease's own.
       if (withinLimit || station.onLimit >= 0) return undefined
     }
-    const slab = station.takeOwn(length, withinLimit, recordSites ? callSite() : 0)
+    const slab = station.takeOwn(length, withinLimit, station.recordSites ? callSite() : 0)
     return slab === undefined ? undefined : Lease.#make(station, slab, length)
   }
 
@@ -379,7 +379,7 @@ class Lease {
     this.#end()
     slab.row[slab.at] = 0
     if (slab.kind < 0) {
-      native.putOwn(station.number, slab.index, slab.arrayBuffer, touched ? used : 0, 0)
+      native.putOwn(station.number, slab.index, slab.arrayBuffer, touched ? used : 0, station.recordSites ? callSite() : 0)
     } else {
       slab.magazine.countPut()
       station.counters[REQUESTED] -= this.#length

@@ -38,7 +38,4 @@ native.setUp(
   process.env.MILLPOND_NODE_EXTERNAL !== 'off',
 )
 
-/** Where gets and puts happened is recorded. */
-const recordSites = /^(sites|full)$/.test(process.env.MILLPOND_CHECK ?? '')
-
-module.exports = { native, scratch, recordSites }
+module.exports = { native, scratch }

@@ -13,6 +13,7 @@ const NAMES = [
   'clear',
   'alignment',
   'threadCacheBytes',
+  'check',
   'maintainEvery',
 ]
 
@@ -71,6 +72,11 @@ function clear(value) {
   return number
 }
 
+/** Refuses what is no text; core looks at what it says. */
+function text(what, name, value) {
+  if (typeof value !== 'string') throw invalid(`${what}: "${name}" must be a string, not ${shown(value)}`)
+}
+
 /** Returns the addon's arguments for a new pool. */
 function poolArguments(options = {}) {
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
@@ -84,6 +90,8 @@ function poolArguments(options = {}) {
   if (name !== undefined && !name.isWellFormed?.() && /\p{Surrogate}/u.test(name)) {
     throw invalid('Pool: "name" must be well-formed text; it has half a surrogate pair')
   }
+  const { check } = options
+  if (check !== undefined) text('Pool', 'check', check)
   const every = options.maintainEvery
   return [
     name,
@@ -94,6 +102,7 @@ function poolArguments(options = {}) {
     clear(options.clear),
     bytes(options, 'alignment'),
     bytes(options, 'threadCacheBytes'),
+    check,
     every === undefined ? undefined : milliseconds(every, 'maintainEvery'),
   ]
 }
@@ -103,4 +112,4 @@ function badLength(what, length) {
   return invalid(`${what}: "length" must be an integer from 0 to ${MAX}, not ${shown(length)}`)
 }
 
-module.exports = { badLength, poolArguments }
+module.exports = { badLength, poolArguments, text }

@@ -2,9 +2,9 @@
 
 const { invalid, shown } = require('./errors')
 const { Lease, get, getCold, put, setStationOf } = require('./lease')
-const { native, recordSites } = require('./native')
+const { native } = require('./native')
 const { onread } = require('./onread')
-const { badLength, poolArguments } = require('./options')
+const { badLength, poolArguments, text } = require('./options')
 const { callSite } = require('./sites')
 const { Station } = require('./station')
 const { readLeaks, readStats } = require('./stats')
@@ -29,7 +29,7 @@ function maintainEvery(station, every) {
 
 /** Throws the error of a get at the limit. */
 function exhausted(station, length) {
-  station.misuse('EXHAUSTED', length, 0, 0, recordSites ? callSite() : 0)
+  station.misuse('EXHAUSTED', length, 0, 0, station.recordSites ? callSite() : 0)
 }
 
 class Pool {
@@ -63,6 +63,10 @@ class Pool {
 
   get classSizes() {
     return [...this.#station.sizes]
+  }
+
+  get check() {
+    return native.check(this.#station.number)
   }
 
   get closed() {
@@ -111,12 +115,29 @@ class Pool {
     return readLeaks(this.#station)
   }
 
+  setCheck(check) {
+    const station = this.#station
+    text('setCheck', 'check', check)
+    station.flush()
+    native.setCheck(station.number, check)
+    station.settle()
+  }
+
+  inject(what) {
+    const station = this.#station
+    text('inject', 'what', what)
+    station.flush()
+    native.inject(station.number, what)
+    station.settle()
+  }
+
   trim() {
     const station = this.#station
     // What the magazines give back waits in core's own stock: trim that.
     station.flush()
     const bytes = native.trim(station.number)
     native.settled(station.number)
+    station.look()
     return bytes
   }
 

@@ -8,13 +8,17 @@
 
 const { constants } = require('node:buffer')
 const { FIRST, GATE, Magazine, STRIDE } = require('./magazine')
-const { native, recordSites, scratch } = require('./native')
+const { native, scratch } = require('./native')
 const { byteLengthOf, LeaseView, fill, transfer } = require('./view')
 
 /** The gate's value when core wants the idle buffers back once; 1 is for good. */
 const GATE_TRIM = 2
 /** The value in an array of our own, beside which core's has to be asked for. */
 const GATE_UNSEEN = 3
+
+/** Parts of what `native.watched` returns. */
+const WATCH_SITES = 1
+const WATCH_INJECTS = 2
 
 /** Columns of a buffer's row; `src/rows.rs` says what each means. */
 const COLUMNS = 8
@@ -83,11 +87,14 @@ class Station {
     this.maxBytes = description.maxBytes
     this.largest = this.sizes[this.sizes.length - 1]
     this.idleBytes = 0
+    /** What core lets this thread keep, where nobody looks closely. */
+    this.share = description.share
+    this.threadCacheBytes = description.threadCacheBytes
     /** Up to here a put keeps the buffer without asking core; below 0 every put takes the cold path. */
-    this.ownShare = description.share
-    this.keepBytes = this.ownShare
+    this.ownShare = 0
+    this.keepBytes = 0
     /** False where a thread is to keep nothing for itself. */
-    this.mayKeepMore = description.threadCacheBytes > 0
+    this.mayKeepMore = false
     this.chunks = []
     this.external = true
     const block = native.counters(this.number)
@@ -110,7 +117,12 @@ class Station {
     /** Called after a put, while somebody waits for one. */
     this.waiters = undefined
     /** Nobody waits, no places are recorded, core sees for itself: get and put have nothing to do beside. */
-    this.plain = this.external && !recordSites
+    this.plain = false
+    /** Where gets and puts happened is recorded. */
+    this.recordSites = false
+    /** Something is to go wrong on purpose, which core does at each get and put: none is served from here. */
+    this.injects = false
+    this.look()
     this.pool = undefined
     // A clock that costs little: read again after some gets, and when the event loop has turned. The time is in an
     // array because a number with a fraction in a field costs more to change.
@@ -200,6 +212,8 @@ class Station {
     const bounded = withinLimit || this.onLimit >= 0
     if (bounded && !native.roomFor(this.number, length)) {
       this.flush()
+      // Where every get comes here, what is idle in core must not stand in the way of one that fits.
+      if (this.injects) native.trim(this.number)
       if (!native.roomFor(this.number, length)) return undefined
     }
     return this.admit(native.takeOwn(this.number, length, bounded, site), -1)
@@ -280,10 +294,21 @@ class Station {
     }
   }
 
-  /** Does what the gate asks for: gives everything idle back. */
+  /** Does what the gate asks for: gives everything idle back. Whoever changes how closely the pool looks asks for it. */
   settle() {
     this.flush()
     native.settled(this.number)
+    this.look()
+  }
+
+  /** Goes by how closely the pool looks now: keeps nothing where gets and puts are looked at one by one. */
+  look() {
+    const watched = native.watched(this.number)
+    this.recordSites = (watched & WATCH_SITES) !== 0
+    this.injects = (watched & WATCH_INJECTS) !== 0
+    this.ownShare = watched === 0 ? this.share : 0
+    this.mayKeepMore = watched === 0 && this.threadCacheBytes > 0
+    this.setWaiters(this.waiters)
   }
 
   /** Counts a misuse and throws core's error for it; `got`, `firstPut` and `here` are numbers of places, or 0. */
@@ -303,7 +328,7 @@ class Station {
   setWaiters(wake) {
     this.waiters = wake
     this.keepBytes = wake === undefined ? this.ownShare : -1
-    this.plain = wake === undefined && this.external && !recordSites
+    this.plain = wake === undefined && this.external && !this.recordSites
   }
 }
 

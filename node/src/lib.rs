@@ -5,6 +5,7 @@
 //! and takes them over when the collector or the end of the environment finds them.
 
 mod buffer_calls;
+mod check_calls;
 mod environment;
 mod handover;
 mod js;
@@ -35,7 +36,7 @@ pub fn init(exports: Object, env: Env) -> napi::Result<()> {
     let js = unsafe { Js::new(env.raw()) };
     let add = || -> Outcome<()> {
         let environment = Environment::install(js)?;
-        for (name, callback) in pool_calls::EXPORTS.iter().chain(buffer_calls::EXPORTS) {
+        for (name, callback) in pool_calls::EXPORTS.iter().chain(buffer_calls::EXPORTS).chain(check_calls::EXPORTS) {
             export(js, exports.raw(), name, *callback, environment)?;
         }
         if Mover::find().is_some() {

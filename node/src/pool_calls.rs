@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use millpond::{BufferPool, ClassStats, Classes, ClearPolicy, ErrorKind, LimitPolicy, Stats, raw};
+use millpond::{BufferPool, Check, ClassStats, Classes, ClearPolicy, ErrorKind, LimitPolicy, Stats, raw};
 use napi::sys;
 
 use crate::handover;
@@ -72,7 +72,7 @@ fn fields(call: &Call<'_>) -> Outcome<Value> {
     ])
 }
 
-/// open(name, classes, maxBytes, maxRetainedBytes, onLimit, clear, alignment, threadCacheBytes, maintainEvery)
+/// open(name, classes, maxBytes, maxRetainedBytes, onLimit, clear, alignment, threadCacheBytes, check, maintainEvery)
 ///
 /// classes: undefined, [sizes] or [min, max, 0]; onLimit: undefined, -1 for unpooled, or milliseconds to wait;
 /// clear: undefined or 0 on put, 1 on get, 2 never; maintainEvery in milliseconds.
@@ -114,7 +114,10 @@ fn open(call: &Call<'_>) -> Outcome<Value> {
         builder = builder.thread_cache_bytes(bytes);
     }
     if !call.is_undefined(8)? {
-        builder = builder.maintain_every(Duration::from_secs_f64(call.number(8)? / 1000.0));
+        builder = builder.check(call.string(8)?.parse::<Check>()?);
+    }
+    if !call.is_undefined(9)? {
+        builder = builder.maintain_every(Duration::from_secs_f64(call.number(9)? / 1000.0));
     }
     describe(call, builder.build()?)
 }

@@ -22,7 +22,7 @@ test('the version is that of Cargo.toml', { skip: !checkout && 'not in the repos
 
 test('both entries and the types name the same exports', async () => {
   const names = Object.keys(millpond).sort()
-  assert.deepEqual(names, ['Lease', 'MillpondError', 'Pool', 'defaultPool', 'get', 'version'])
+  assert.deepEqual(names, ['Lease', 'MillpondError', 'Pool', 'defaultPool', 'get', 'reportFaults', 'version'])
   const module = await import('../index.mjs')
   assert.deepEqual(Object.keys(module).sort(), [...names, 'default'].sort())
   for (const name of names) assert.equal(module[name], millpond[name])
