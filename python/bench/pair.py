@@ -2,16 +2,14 @@
 
     python bench/pair.py [--json]
 
-Each row is the median of short repetitions, those with an involuntary context switch left
-out, with the cost of the empty loop taken off. The ratio is what to look at: the
-nanoseconds are this machine's.
+The contenders take turns in short repetitions, and the fastest repetition of each counts,
+with the cost of the empty loop taken off: so all meet the same machine, and what else runs
+on it is left out. The ratio is what to look at: the nanoseconds are this machine's.
 """
 
 from __future__ import annotations
 
 import json
-import resource
-import statistics
 import sys
 import threading
 import time
@@ -21,8 +19,8 @@ from typing import Any
 import millpond
 
 SIZE = 1024
-LOOPS = 20_000
-REPEATS = 61
+LOOPS = 2_000
+ROUNDS = 2_000
 
 
 def empty(n: int) -> None:
@@ -57,9 +55,26 @@ def pair_release(n: int) -> None:
 
 
 def block(n: int) -> None:
-    get = millpond.get
+    pool = millpond.default_pool()
     for _ in range(n):
-        with get(SIZE):
+        with pool.get(SIZE) as _lease:
+            pass
+
+
+class Empty:
+    """What a block costs at least in Python."""
+
+    def __enter__(self) -> Empty:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        pass
+
+
+def block_python(n: int) -> None:
+    empty = Empty()
+    for _ in range(n):
+        with empty:
             pass
 
 
@@ -98,22 +113,17 @@ def view_lease(n: int) -> None:
             memoryview(lease)
 
 
-def nanoseconds(body: Callable[[int], None]) -> float:
-    """Returns the median cost of one turn of `body`'s loop."""
-    body(LOOPS // 10)
-    times = []
-    for _ in range(REPEATS * 4):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        start = time.perf_counter_ns()
+def measure(bodies: list[Callable[[int], None]]) -> dict[Callable[[int], None], float]:
+    """Returns the nanoseconds of one turn of each body's loop."""
+    best = dict.fromkeys([empty, *bodies], float("inf"))
+    for body in best:
         body(LOOPS)
-        spent = time.perf_counter_ns() - start
-        if resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == before:
-            times.append(spent / LOOPS)
-        if len(times) == REPEATS:
-            break
-    if not times:
-        raise SystemExit("every repetition was interrupted: the machine is too busy to measure on")
-    return statistics.median(times)
+    for _ in range(ROUNDS):
+        for body in best:
+            start = time.perf_counter_ns()
+            body(LOOPS)
+            best[body] = min(best[body], (time.perf_counter_ns() - start) / LOOPS)
+    return {body: spent - best[empty] for body, spent in best.items()}
 
 
 # What is measured, what it is held against, that one's name, and the ratio to reach.
@@ -121,18 +131,19 @@ ROWS: list[tuple[str, Callable[[int], None], Callable[[int], None], str, float |
     ("get+put, bound", pair, plain, "bytearray(n)", 0.5),
     ("get+put, pool.get(n); pool.put(b)", pair_named, plain, "bytearray(n)", None),
     ("millpond.get(n).release()", pair_release, plain, "bytearray(n)", 0.5),
-    ("with millpond.get(n)", block, plain, "bytearray(n)", 1.2),
-    ("with millpond.get(n)", block, block_lock, "with lock", None),
+    ("with pool.get(n) as b", block, plain, "bytearray(n)", 1.2),
+    ("with pool.get(n) as b", block, block_lock, "with lock", None),
+    ("with pool.get(n) as b", block, block_python, "with a class", None),
     ("get, fill through a view, release", filled_pair, filled_plain, "the same", None),
     ("memoryview(b)", view_lease, view_plain, "the same", 1.05),
 ]
 
 
 def main() -> None:
-    base = nanoseconds(empty)
+    spent = measure([body for row in ROWS for body in row[1:3]])
     table: list[dict[str, Any]] = []
     for name, body, reference, against, budget in ROWS:
-        ours, theirs = nanoseconds(body) - base, nanoseconds(reference) - base
+        ours, theirs = spent[body], spent[reference]
         figures = {"ns": round(ours, 1), "against_ns": round(theirs, 1), "ratio": round(ours / theirs, 2)}
         table.append({"what": name, "against": against, **figures, "budget": budget})
     if "--json" in sys.argv:

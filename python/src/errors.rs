@@ -212,7 +212,7 @@ pub(crate) fn slot<R>(failed: R, body: impl FnOnce() -> R) -> R {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(result) => result,
         Err(panic) => {
-            raise_panic(&*panic);
+            raise_panic(panic);
             failed
         }
     }
@@ -220,8 +220,8 @@ pub(crate) fn slot<R>(failed: R, body: impl FnOnce() -> R) -> R {
 
 #[cold]
 #[inline(never)]
-fn raise_panic(panic: &(dyn Any + Send)) {
-    Python::attach(|py| from_panic(py, panic).restore(py));
+fn raise_panic(panic: Box<dyn Any + Send>) {
+    Python::attach(|py| from_panic(py, &*panic).restore(py));
 }
 
 /// Runs the cold body of a raw slot, with PyO3 at hand; an error is set as the current exception.
@@ -261,12 +261,12 @@ pub(crate) fn provoke_panic(py: Python<'_>) -> PyResult<()> {
 #[inline]
 pub(crate) fn quiet_slot(body: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
-        show_panic(&*panic);
+        show_panic(panic);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn show_panic(panic: &(dyn Any + Send)) {
-    Python::attach(|py| from_panic(py, panic).write_unraisable(py, None));
+fn show_panic(panic: Box<dyn Any + Send>) {
+    Python::attach(|py| from_panic(py, &*panic).write_unraisable(py, None));
 }

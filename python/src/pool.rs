@@ -80,7 +80,9 @@ impl Pool {
         // SAFETY: the caller holds the GIL; the token is not used after this function.
         let py = unsafe { Python::assume_attached() };
         // SAFETY: a live object, as the caller promises.
-        let object = unsafe { pyo3::Borrowed::from_ptr(py, object) };
+        let object = unsafe { ptr::NonNull::new_unchecked(object) };
+        // SAFETY: as above.
+        let object = unsafe { Bound::ref_from_non_null(py, &object) };
         // SAFETY: a `Pool`, as the caller promises.
         let pool: *const Pool = unsafe { object.cast_unchecked::<Pool>() }.get();
         // SAFETY: the class is frozen and the object alive for `'a`.
@@ -98,8 +100,7 @@ pub(crate) enum Patience {
 
 impl Pool {
     /// Tells whether a get of `len` bytes may take so long that other threads should run meanwhile.
-    #[inline]
-    pub(crate) fn is_slow(&self, len: usize) -> bool {
+    fn is_slow(&self, len: usize) -> bool {
         self.waits.is_some() || (self.clears_on_get && len >= ending::CLEAR_WITHOUT_GIL)
     }
 
@@ -272,7 +273,7 @@ impl Pool {
     }
 }
 
-/// Takes a lease and wraps it: the fast path of get, for a pool that is not [slow](Pool::is_slow).
+/// Takes a lease and wraps it: the fast path of get.
 ///
 /// # Safety
 /// The GIL is held and `object` is a live `Pool`.
@@ -280,13 +281,13 @@ impl Pool {
 pub(crate) unsafe fn get_plain(object: *mut ffi::PyObject, len: usize) -> *mut ffi::PyObject {
     // The memory comes first: from the get on nothing can fail, so that the lease stays in registers.
     // SAFETY: the GIL is held.
-    let spot = unsafe { object::reserve() };
-    if !spot.is_null() && !site::are_recorded() {
+    let spot = unsafe { object::reserve_quickly() };
+    if !spot.is_null() {
         // SAFETY: the caller's promise.
         let pool = unsafe { Pool::from_ptr(object) };
         if let Some(lease) = pool.core.get_idle(len, Site::NONE) {
             // SAFETY: the memory is reserved, the rest is the caller's promise.
-            return unsafe { object::fill(spot, lease, object, Site::NONE) };
+            return unsafe { object::fill(spot, lease, object) }.as_ptr();
         }
     }
     // SAFETY: the memory is null or reserved, the rest is the caller's promise.
@@ -296,14 +297,21 @@ pub(crate) unsafe fn get_plain(object: *mut ffi::PyObject, len: usize) -> *mut f
 /// Takes a lease that the thread has no idle buffer for, or whose site is to be recorded.
 ///
 /// # Safety
-/// The GIL is held, `object` is a live `Pool`, and `spot` came from `reserve`.
+/// The GIL is held, `object` is a live `Pool`, and `spot` came from `reserve_quickly`.
 #[cold]
 #[inline(never)]
 unsafe fn get_slow(spot: *mut LeaseObject, object: *mut ffi::PyObject, len: usize) -> *mut ffi::PyObject {
-    // SAFETY: `spot` came from `reserve` and is not used below.
+    // SAFETY: `spot` came from `reserve_quickly` and is not used below.
     unsafe { object::unreserve(spot) };
     // SAFETY: the caller's promise.
     let pool = unsafe { Pool::from_ptr(object) };
+    if pool.is_slow(len) {
+        return errors::cold(ptr::null_mut(), |py| {
+            let lease = pool.take(py, len, Patience::Policy)?;
+            // SAFETY: the caller's promise.
+            Ok(unsafe { wrap(object, lease) })
+        });
+    }
     match pool.core.get(len) {
         // SAFETY: the caller's promise.
         Ok(lease) => unsafe { wrap(object, lease) },
@@ -326,7 +334,12 @@ pub(crate) unsafe fn wrap(pool: *mut ffi::PyObject, mut lease: Lease) -> *mut ff
         return unsafe { ffi::PyErr_NoMemory() };
     }
     // SAFETY: the memory is reserved, the rest is the caller's promise.
-    unsafe { object::fill(spot, lease, pool, got) }
+    let made = unsafe { object::fill(spot, lease, pool) };
+    if site::are_recorded() {
+        // A lease with details is not put by the fast path, which records no site.
+        made.details().got.set(got);
+    }
+    made.as_ptr()
 }
 
 /// The object of the default pool, made at the first use.
@@ -352,9 +365,9 @@ pub(crate) fn foreign(pool: &Pool, lease: &LeaseObject) -> Error {
     if !lease.is_live() {
         return ending::refused(lease, ErrorKind::DoublePut);
     }
-    match lease.memory.take_lease().map(|guard| pool.core.put(guard)) {
+    match lease.memory().take_lease().map(|guard| pool.core.put(guard)) {
         Some(Err(PutError { error, lease: Some(guard) })) => {
-            lease.memory.set_lease(guard);
+            lease.memory().set_lease(guard);
             error
         }
         // The object's pool is not this one, so none of these can be; the lease is gone then.

@@ -1,8 +1,9 @@
 //! Counts references in place.
 //!
 //! For the stable ABI PyO3 leaves the counting to functions of the interpreter, and a pair of get and put would call
-//! three of them: a sixth of its time. The headers of the stable ABI of 3.11, for which this is built, count in place,
-//! so all later versions allow for it, whatever they keep in the upper half of the word.
+//! three of them: a tenth of its time. The headers of the stable ABI of 3.11, for which this is built, count in place,
+//! so all later versions allow for it, whatever they keep in the upper half of the word. From 3.12 on some objects live
+//! for ever, and their counts stay as they are: so only objects that do not, leases and pools, are counted here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,7 +18,7 @@ pub(crate) fn decide(py: Python<'_>) {
     NONE_IS_COUNTED.store(py.version_info() < (3, 12), Ordering::Relaxed);
 }
 
-/// Tells how many references there are to an object; more than there are where it lives for ever.
+/// Tells how many references there are to an object.
 ///
 /// # Safety
 /// `object` is an object, or has been one, and the GIL is held.
@@ -32,7 +33,7 @@ pub(crate) unsafe fn count(object: *mut ffi::PyObject) -> u32 {
 /// Takes a reference.
 ///
 /// # Safety
-/// `object` is alive, or comes to life by this, and the GIL is held.
+/// `object` is alive, or comes to life by this, and does not live for ever; the GIL is held.
 #[inline(always)]
 pub(crate) unsafe fn retain(object: *mut ffi::PyObject) {
     // SAFETY: the caller's promise.
@@ -43,7 +44,7 @@ pub(crate) unsafe fn retain(object: *mut ffi::PyObject) {
 /// Gives a reference up; the last one ends the object, which may run any Python code.
 ///
 /// # Safety
-/// The caller owns the reference, and the GIL is held.
+/// The caller owns the reference, the object does not live for ever, and the GIL is held.
 #[inline(always)]
 pub(crate) unsafe fn release(object: *mut ffi::PyObject) {
     // SAFETY: the caller's promise.
@@ -72,7 +73,7 @@ pub(crate) fn none() -> *mut ffi::PyObject {
     // SAFETY: attached; None is always alive.
     let none = unsafe { ffi::Py_None() };
     if NONE_IS_COUNTED.load(Ordering::Relaxed) {
-        // SAFETY: as above.
+        // SAFETY: as above; in this version it is counted.
         unsafe { retain(none) };
     }
     none

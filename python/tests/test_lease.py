@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -43,6 +44,54 @@ def test_second_put_is_an_error_and_changes_nothing(pool: millpond.Pool) -> None
         with pytest.raises(millpond.DoublePutError, match="test"):
             again()
     assert (pool.stats().puts, pool.stats().double_puts) == (1, 4)
+
+
+def test_errors_and_text_name_the_length_however_the_lease_ended(pool: millpond.Pool) -> None:
+    fresh, shown, seen, resized = (pool.get(1234) for _ in range(4))
+    assert "1234 bytes" in repr(shown)
+    memoryview(seen).release()
+    resized.resize_used(7)
+    for lease in (fresh, shown, seen, resized):
+        lease.put()
+        for _ in range(2):
+            with pytest.raises(millpond.DoublePutError, match="1234 bytes"):
+                lease.put()
+            with pytest.raises(millpond.UseAfterPutError, match="1234 bytes"):
+                len(lease)
+        assert "1234 bytes" in repr(lease) and "dead" in repr(lease)
+    del fresh, shown, seen, resized, lease
+    again = [pool.get(10) for _ in range(8)]
+    assert all("10 bytes" in repr(lease) and len(lease) == 10 and bytes(lease) == bytes(10) for lease in again)
+    for lease in again:
+        lease.put()
+
+
+def test_sizes_are_found_whatever_was_asked_before(pool: millpond.Pool) -> None:
+    sizes = [5, 5, 5, True, 1000, 1000, 1000, 5, 1000, 999, 999, int("1000"), 0, 0, 0, 10**5, 10**5, 10**5, False, 8, 8, 8]
+    own = int("123456")
+    before = sys.getrefcount(own)
+    for _ in range(3):
+        pool.get(own).put()
+    for _ in range(3):
+        for size in sizes:
+            with pool.get(size) as lease:
+                assert len(lease) == size
+            with pool.get(Index(size)) as lease:
+                assert len(lease) == size
+        for wrong in (-1, -1, -1, 2**70, 2**70, 2**70, "8", None, 8.0):
+            with pytest.raises((TypeError, millpond.InvalidArgumentError)):
+                pool.get(wrong)  # type: ignore[arg-type]
+    assert sys.getrefcount(own) == before
+
+
+class Index:
+    """A size that is no int."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
 
 
 def test_every_use_after_put_is_an_error(pool: millpond.Pool) -> None:

@@ -31,7 +31,7 @@ pub(crate) unsafe extern "C" fn get_buffer(
             unsafe { (*view).obj = ptr::null_mut() };
             return errors::cold(-1, |py| Err(errors::to_py(py, &ending::refused(lease, ErrorKind::UseAfterPut))));
         }
-        if lease.exports.get() == u32::MAX {
+        if lease.details().exports.get() == u32::MAX {
             // SAFETY: as above.
             unsafe { (*view).obj = ptr::null_mut() };
             return errors::cold(-1, |_| Err(PyBufferError::new_err("the lease has 4294967295 exports already")));
@@ -41,7 +41,8 @@ pub(crate) unsafe extern "C" fn get_buffer(
         // SAFETY: the bytes stay where they are until every export is released: put is refused before.
         let status = unsafe { ffi::PyBuffer_FillInfo(view, object, data.cast(), len, 0, flags) };
         if status == 0 {
-            lease.exports.set(lease.exports.get() + 1);
+            let exports = &lease.details().exports;
+            exports.set(exports.get() + 1);
         }
         status
     })
@@ -55,7 +56,8 @@ pub(crate) unsafe extern "C" fn release_buffer(object: *mut ffi::PyObject, _view
     errors::quiet_slot(|| {
         // SAFETY: CPython passes the object that exported.
         let lease = unsafe { LeaseObject::from_ptr(object) };
-        lease.exports.set(lease.exports.get() - 1);
+        let exports = &lease.details().exports;
+        exports.set(exports.get() - 1);
         ending::after_release(lease);
     });
 }

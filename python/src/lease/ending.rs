@@ -33,53 +33,60 @@ fn clearing<R>(bytes: usize, clears: bool, body: impl FnOnce() -> R) -> R {
     body()
 }
 
+/// Puts a fresh lease; `false`, and nothing done, if it is anything else.
+#[inline(always)]
+pub(crate) fn put_fresh(lease: &LeaseObject) -> bool {
+    // Nobody had the address, so there is nothing to be found wrong and the drop hides no error.
+    lease.end_fresh().map(drop).is_some()
+}
+
 /// Puts a live lease, or says why not.
 ///
 /// `used`: the caller's word that only so many bytes were written through views.
-#[inline(always)]
 pub(crate) fn put(lease: &LeaseObject, used: Option<usize>) -> Result<(), Error> {
-    if lease.state.get() != State::Live {
+    if !lease.is_live() {
         return Err(refused(lease, ErrorKind::DoublePut));
     }
-    if lease.exports.get() != 0 || lease.pins.get() != 0 {
+    let details = lease.details();
+    if details.exports.get() != 0 || details.pins.get() != 0 {
         return Err(refused(lease, ErrorKind::Busy));
     }
     if let Some(used) = used {
-        if used > lease.requested.get() {
+        if used > lease.details().requested.get() {
             return Err(used_too_long(lease, used));
         }
-        lease.opened.set(used);
+        details.opened.set(used);
     }
     if site::are_recorded() {
-        lease.put.set(site::here());
+        details.put.set(site::here());
     }
-    lease.state.set(State::Dead);
+    lease.set_state(State::Dead);
     give_back(lease)
 }
 
 /// Gives the memory of a lease back that has just become dead.
-#[inline(always)]
 fn give_back(lease: &LeaseObject) -> Result<(), Error> {
-    let Some(guard) = lease.memory.take_lease() else {
+    let Some(guard) = lease.memory().take_lease() else {
         return Ok(());
     };
-    if !lease.exported.get() {
-        let dirty = lease.written.get();
+    let details = lease.details();
+    if !details.exported.get() {
+        let dirty = details.written.get();
         return if dirty == 0 { guard.put() } else { put_cleared(lease, guard, dirty) };
     }
     if lease.references() <= 1 {
-        return put_cleared(lease, guard, lease.dirty());
+        return put_cleared(lease, guard, details.dirty());
     }
-    let (held, result) = guard.put_held(Some(lease.dirty()));
+    let (held, result) = guard.put_held(Some(details.dirty()));
     keep(lease, held);
     result
 }
 
 /// Ends a lease whose memory may be kept until nothing can look at it any more.
 pub(crate) fn hold(lease: &LeaseObject, held: Option<Held>) {
-    lease.state.set(State::Dead);
+    lease.set_state(State::Dead);
     if let Some(held) = held
-        && lease.exported.get()
+        && lease.details().exported.get()
     {
         keep(lease, held);
     }
@@ -87,7 +94,7 @@ pub(crate) fn hold(lease: &LeaseObject, held: Option<Held>) {
 
 /// Keeps memory until the object goes.
 fn keep(lease: &LeaseObject, held: Held) {
-    lease.memory.set_held(held);
+    lease.memory().set_held(held);
     pool_of(lease).held.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -98,22 +105,24 @@ fn put_cleared(lease: &LeaseObject, guard: Lease, dirty: usize) -> Result<(), Er
 
 /// Puts a lease whose `with` block was left by an exception: now, or when the last view or pin is gone.
 pub(crate) fn put_or_defer(lease: &LeaseObject) -> Result<(), Error> {
-    if lease.exports.get() == 0 && lease.pins.get() == 0 {
+    let details = lease.details();
+    if details.exports.get() == 0 && details.pins.get() == 0 {
         return put(lease, None);
     }
     if site::are_recorded() {
-        lease.put.set(site::here());
+        details.put.set(site::here());
     }
-    lease.state.set(State::Deferred);
+    lease.set_state(State::Deferred);
     Ok(())
 }
 
 /// Puts a deferred lease when nothing looks into it any more.
 pub(crate) fn after_release(lease: &LeaseObject) {
-    if lease.state.get() != State::Deferred || lease.exports.get() != 0 || lease.pins.get() != 0 {
+    let details = lease.details();
+    if lease.state() != State::Deferred || details.exports.get() != 0 || details.pins.get() != 0 {
         return;
     }
-    lease.state.set(State::Dead);
+    lease.set_state(State::Dead);
     if let Err(error) = give_back(lease) {
         report(error);
     }
@@ -129,12 +138,13 @@ fn report(error: Error) {
 #[cold]
 pub(crate) fn refused(lease: &LeaseObject, kind: ErrorKind) -> Error {
     let here = if site::are_recorded() { site::here() } else { Site::NONE };
-    pool_of(lease).core.misuse(kind, lease.requested.get(), lease.got.get(), lease.put.get(), here)
+    let details = lease.details();
+    pool_of(lease).core.misuse(kind, lease.details().requested.get(), details.got.get(), details.put.get(), here)
 }
 
 #[cold]
 fn used_too_long(lease: &LeaseObject, used: usize) -> Error {
-    let message = format!("used is {used}, but the lease has {} bytes; it stays live", lease.requested.get());
+    let message = format!("used is {used}, but the lease has {} bytes; it stays live", lease.details().requested.get());
     Error::new(ErrorKind::InvalidArgument, message)
 }
 
@@ -173,26 +183,26 @@ impl Lost {
 
 /// Gives back what a lease object still owns when its last reference is gone; a lost lease is told.
 pub(crate) fn end_of_life(lease: &LeaseObject) -> Option<Lost> {
-    if let Some(held) = lease.memory.take_held() {
+    if let Some(held) = lease.memory().take_held() {
         let pool = pool_of(lease);
-        clearing(lease.dirty(), pool.clears_on_put, || drop(held));
+        clearing(lease.details().dirty(), pool.clears_on_put, || drop(held));
         pool.held.fetch_sub(1, Ordering::Relaxed);
     }
-    lease.memory.take_lease().map(|guard| reclaim(lease, guard))
+    lease.memory().take_lease().map(|guard| reclaim(lease, guard))
 }
 
 #[cold]
 fn reclaim(lease: &LeaseObject, mut guard: Lease) -> Lost {
     let pool = pool_of(lease);
-    let got = lease.got.get();
+    let got = lease.details().got.get();
     let place = if got.is_known() { format!(", taken at {got},") } else { String::new() };
     let message = format!(
         "a lease of {} bytes from pool '{}'{place} was never put; its memory is reclaimed and counted as leaked. \
          Put it: use a with block, lease.put() or pool.put(lease)",
-        lease.requested.get(),
+        lease.details().requested.get(),
         pool.core.name(),
     );
-    let dirty = lease.dirty();
+    let dirty = lease.details().dirty();
     if dirty > 0 {
         // Core clears what it is told of, and was not told of writes through the lease itself.
         guard.as_mut_ptr();

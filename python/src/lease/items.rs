@@ -165,7 +165,7 @@ fn write_byte(py: Python<'_>, lease: &LeaseObject, index: &Index<'_>, value: &Bo
         let place = unsafe { lease.peek().add(at) };
         // SAFETY: inside the length; the lease is live, and nothing ran since that was checked.
         unsafe { place.write(byte) };
-        lease.written.set(lease.written.get().max(at + 1));
+        lease.wrote(at + 1);
     }
     Ok(())
 }
@@ -205,7 +205,7 @@ fn write_range(py: Python<'_>, lease: &LeaseObject, index: &Index<'_>, value: &B
         let to = unsafe { lease.peek().add(start) };
         // SAFETY: `count` bytes are inside both buffers; they may overlap, as the source may be a view of this lease.
         unsafe { ptr::copy(source.0.buf.cast::<u8>(), to, count) };
-        lease.written.set(lease.written.get().max(start + count));
+        lease.wrote(start + count);
     }
     Ok(())
 }

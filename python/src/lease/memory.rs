@@ -23,23 +23,44 @@ pub(crate) struct Memory {
 }
 
 union Value {
+    nothing: (),
     lease: ManuallyDrop<Lease>,
     held: ManuallyDrop<Held>,
 }
 
 impl Memory {
-    #[inline(always)]
-    pub(crate) fn of(lease: Lease) -> Memory {
-        Memory { value: UnsafeCell::new(Value { lease: ManuallyDrop::new(lease) }), holds: Cell::new(Holds::Lease) }
+    pub(crate) const fn empty() -> Memory {
+        Memory { value: UnsafeCell::new(Value { nothing: () }), holds: Cell::new(Holds::Nothing) }
     }
 
+    /// Puts a lease where nothing is, and leaves it to [`Memory::own`] to say so.
     #[inline(always)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.holds.get() == Holds::Nothing
+    pub(crate) fn store(&self, lease: Lease) {
+        debug_assert!(self.holds.get() == Holds::Nothing, "what is there would be lost");
+        // SAFETY: nobody looks at it now: `with_lease` runs nothing that comes here.
+        unsafe { *self.value.get() = Value { lease: ManuallyDrop::new(lease) } };
+    }
+
+    /// Says that the lease is there that was stored.
+    ///
+    /// # Safety
+    /// [`Memory::store`] put one there, and it was not taken since.
+    pub(crate) unsafe fn own(&self) {
+        self.holds.set(Holds::Lease);
+    }
+
+    /// Moves the lease out that was stored.
+    ///
+    /// # Safety
+    /// As [`Memory::own`], which was not called since either.
+    #[inline(always)]
+    pub(crate) unsafe fn take_stored(&self) -> Lease {
+        debug_assert!(self.holds.get() == Holds::Nothing, "the caller's promise");
+        // SAFETY: the caller's promise; it is not looked at again.
+        unsafe { std::ptr::read(self.value.get().cast::<Lease>()) }
     }
 
     /// Moves the lease out.
-    #[inline(always)]
     pub(crate) fn take_lease(&self) -> Option<Lease> {
         if self.holds.get() != Holds::Lease {
             return None;
@@ -51,7 +72,6 @@ impl Memory {
     }
 
     /// Moves what is held back out.
-    #[inline(always)]
     pub(crate) fn take_held(&self) -> Option<Held> {
         if self.holds.get() != Holds::Held {
             return None;
@@ -65,14 +85,13 @@ impl Memory {
     /// Puts a lease back that [`Memory::take_lease`] took.
     pub(crate) fn set_lease(&self, lease: Lease) {
         self.drop_value();
-        // SAFETY: nothing is there, and nobody looks at it now: `with_lease` runs nothing that comes here.
-        unsafe { *self.value.get() = Value { lease: ManuallyDrop::new(lease) } };
+        self.store(lease);
         self.holds.set(Holds::Lease);
     }
 
     pub(crate) fn set_held(&self, held: Held) {
         self.drop_value();
-        // SAFETY: as in `set_lease`.
+        // SAFETY: nothing is there, and nobody looks at it now: `with_lease` runs nothing that comes here.
         unsafe { *self.value.get() = Value { held: ManuallyDrop::new(held) } };
         self.holds.set(Holds::Held);
     }

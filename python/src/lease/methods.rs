@@ -30,9 +30,15 @@ fn method(
     })
 }
 
-/// Puts the lease: the fast path of `put`, `release` and `Pool.put`.
+/// Puts the lease: the fast path of `put`, `release`, `Pool.put` and the end of a `with`.
 #[inline(always)]
 pub(crate) fn put_plain(lease: &LeaseObject) -> *mut ffi::PyObject {
+    if ending::put_fresh(lease) { none() } else { put_used(lease) }
+}
+
+/// Puts a lease that was used, or is not live.
+#[inline(never)]
+fn put_used(lease: &LeaseObject) -> *mut ffi::PyObject {
     match ending::put(lease, None) {
         Ok(()) => none(),
         Err(error) => errors::cold(ptr::null_mut(), |py| Err(errors::to_py(py, &error))),
@@ -105,13 +111,19 @@ unsafe extern "C" fn exit(
 /// Puts the lease, unless it was put before, at the end of a `with` that `exception` leaves, or None.
 #[inline(always)]
 pub(crate) fn end_block(lease: &LeaseObject, exception: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    if lease.state.get() != State::Live {
+    if !lease.is_live() {
         return none();
     }
     // SAFETY: attached; compared by address only.
     if exception == unsafe { ffi::Py_None() } {
         return put_plain(lease);
     }
+    leave_by_exception(lease)
+}
+
+/// Ends a lease whose block an exception leaves.
+#[inline(never)]
+fn leave_by_exception(lease: &LeaseObject) -> *mut ffi::PyObject {
     // The user's exception goes on, whatever comes of the put: a view in its traceback must not replace it.
     match ending::put_or_defer(lease) {
         Ok(()) => none(),
@@ -122,8 +134,8 @@ pub(crate) fn end_block(lease: &LeaseObject, exception: *mut ffi::PyObject) -> *
 unsafe extern "C" fn resize_used(object: *mut ffi::PyObject, used: *mut ffi::PyObject) -> *mut ffi::PyObject {
     method(object, |py, lease| {
         let used = part_of(py, lease, used)?;
-        lease.written.set(lease.written.get().max(used));
-        lease.opened.set(0);
+        lease.wrote(used);
+        lease.details().opened.set(0);
         lease.len.set(used);
         Ok(none())
     })
@@ -132,7 +144,8 @@ unsafe extern "C" fn resize_used(object: *mut ffi::PyObject, used: *mut ffi::PyO
 /// Refuses what needs a live lease without views.
 fn unused(py: Python<'_>, lease: &LeaseObject) -> PyResult<()> {
     items::live(py, lease)?;
-    if lease.exports.get() > 0 || lease.pins.get() > 0 {
+    let details = lease.details();
+    if details.exports.get() > 0 || details.pins.get() > 0 {
         return Err(errors::to_py(py, &ending::refused(lease, ErrorKind::Busy)));
     }
     Ok(())
@@ -142,7 +155,7 @@ fn unused(py: Python<'_>, lease: &LeaseObject) -> PyResult<()> {
 fn part_of(py: Python<'_>, lease: &LeaseObject, used: *mut ffi::PyObject) -> PyResult<usize> {
     // SAFETY: the caller of the method holds a reference for the length of the call.
     let used = args::bytes("used", &unsafe { Bound::from_borrowed_ptr(py, used) })?;
-    let whole = lease.requested.get();
+    let whole = lease.details().requested.get();
     if used > whole {
         return Err(invalid(py, format!("used is {used}, but the lease has {whole} bytes")));
     }
@@ -154,8 +167,8 @@ fn part_of(py: Python<'_>, lease: &LeaseObject, used: *mut ffi::PyObject) -> PyR
 unsafe extern "C" fn settle(object: *mut ffi::PyObject, used: *mut ffi::PyObject) -> *mut ffi::PyObject {
     method(object, |py, lease| {
         let used = part_of(py, lease, used)?;
-        lease.written.set(lease.written.get().max(used));
-        lease.opened.set(0);
+        lease.wrote(used);
+        lease.details().opened.set(0);
         Ok(none())
     })
 }
@@ -165,14 +178,14 @@ unsafe extern "C" fn settle(object: *mut ffi::PyObject, used: *mut ffi::PyObject
 unsafe extern "C" fn narrow(object: *mut ffi::PyObject, used: *mut ffi::PyObject) -> *mut ffi::PyObject {
     method(object, |py, lease| {
         let used = part_of(py, lease, used)?;
-        if lease.dirty() <= used {
-            let whole = lease.memory.with_lease(|guard| {
+        if lease.details().dirty() <= used {
+            let whole = lease.memory().with_lease(|guard| {
                 guard.truncate(used);
                 guard.len()
             });
-            lease.requested.set(whole.unwrap_or(used));
+            lease.details().requested.set(whole.unwrap_or(used));
             // Core's guard behind the length is to be set again, at the new end.
-            lease.data.set(ptr::null_mut());
+            lease.details().data.set(ptr::null_mut());
         }
         lease.len.set(used);
         Ok(none())
@@ -182,17 +195,17 @@ unsafe extern "C" fn narrow(object: *mut ffi::PyObject, used: *mut ffi::PyObject
 unsafe extern "C" fn detach(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     method(object, |py, lease| {
         unused(py, lease)?;
-        let Some(mut guard) = lease.memory.take_lease() else {
+        let Some(mut guard) = lease.memory().take_lease() else {
             return Err(invalid(py, "the lease has no memory"));
         };
-        guard.set_written(lease.dirty());
+        guard.set_written(lease.details().dirty());
         let detached = match guard.detach_held() {
             Ok((detached, held)) => {
                 ending::hold(lease, held);
                 detached
             }
             Err((PutError { error, lease: Some(guard) }, _)) => {
-                lease.memory.set_lease(guard);
+                lease.memory().set_lease(guard);
                 return Err(errors::to_py(py, &error));
             }
             Err((PutError { error, lease: None }, held)) => {
@@ -201,9 +214,9 @@ unsafe extern "C" fn detach(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -
             }
         };
         let (view, owner) = detached::view(py, detached, lease.len.get())?;
-        if lease.exported.get() {
+        if lease.details().exported.get() {
             // An uncounted view may look into this memory as long as the lease object lives.
-            lease.keep.set(owner.into_ptr());
+            lease.details().keep.set(owner.into_ptr());
         }
         Ok(view.into_ptr())
     })
@@ -236,11 +249,15 @@ fn lease_object<'py>(py: Python<'py>, lease: &LeaseObject) -> Bound<'py, PyAny> 
 unsafe extern "C" fn pin(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     method(object, |py, lease| {
         items::live(py, lease)?;
-        let pins =
-            lease.pins.get().checked_add(1).ok_or_else(|| invalid(py, "the lease has 4294967295 pins already"))?;
+        let pins = lease
+            .details()
+            .pins
+            .get()
+            .checked_add(1)
+            .ok_or_else(|| invalid(py, "the lease has 4294967295 pins already"))?;
         // Whoever it is pinned for has the address, and nothing but the pin keeps the object.
         lease.open();
-        lease.pins.set(pins);
+        lease.details().pins.set(pins);
         // SAFETY: alive, and the GIL is held; `unpin` gives it back.
         unsafe { ffi::Py_INCREF(object) };
         Ok(none())
@@ -249,11 +266,11 @@ unsafe extern "C" fn pin(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *
 
 unsafe extern "C" fn unpin(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     method(object, |py, lease| {
-        let Some(pins) = lease.pins.get().checked_sub(1) else {
+        let Some(pins) = lease.details().pins.get().checked_sub(1) else {
             items::live(py, lease)?;
             return Err(invalid(py, "unpin() without a pin(): the lease is not pinned"));
         };
-        lease.pins.set(pins);
+        lease.details().pins.set(pins);
         // SAFETY: the reference that `pin` took; the caller of this method holds another one.
         unsafe { ffi::Py_DECREF(object) };
         ending::after_release(lease);
@@ -277,12 +294,12 @@ unsafe extern "C" fn reduce(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     method(object, |py, lease| {
         let pool = ending::pool_of(lease).core.name();
-        let state = match lease.state.get() {
-            State::Live => "",
+        let state = match lease.state() {
+            State::Fresh | State::Live => "",
             State::Deferred => ", put once its views are gone",
-            State::Dead => ", dead",
+            State::Dead | State::Over => ", dead",
         };
-        let text = format!("<millpond.Lease of {} bytes from pool '{pool}'{state}>", lease.requested.get());
+        let text = format!("<millpond.Lease of {} bytes from pool '{pool}'{state}>", lease.details().requested.get());
         Ok(text.into_pyobject(py)?.into_any().into_ptr())
     })
 }
@@ -290,7 +307,7 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 unsafe extern "C" fn get_capacity(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     method(object, |py, lease| {
         items::live(py, lease)?;
-        let capacity = lease.memory.with_lease(|guard| guard.capacity()).unwrap_or(0);
+        let capacity = lease.memory().with_lease(|guard| guard.capacity()).unwrap_or(0);
         Ok(capacity.into_pyobject(py)?.into_any().into_ptr())
     })
 }
