@@ -1098,6 +1098,7 @@ millpond_status millpond_pool_class_stats(millpond_pool pool,
  * @return MILLPOND_ERR_NULL: `out_len` is NULL, or `buffer` is with a capacity
  * @return MILLPOND_ERR_INVALID_ARGUMENT: no object can be as large as `capacity`
  * @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+ * @return MILLPOND_ERR_NO_MEMORY: there is none for the text
  *
  * Threads: Thread-safe.
  */
@@ -1117,6 +1118,7 @@ millpond_status millpond_pool_prometheus(millpond_pool pool,
  * @return MILLPOND_ERR_NULL: `out_count` is NULL, or `leaks` is with a capacity
  * @return MILLPOND_ERR_INVALID_ARGUMENT: no object can have as many elements as `capacity`
  * @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+ * @return MILLPOND_ERR_NO_MEMORY: there is none to bring the list in order
  *
  * Ownership: the leases stay as they are.
  * Threads: Thread-safe; a lease may be put while the list is read.

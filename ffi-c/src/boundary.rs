@@ -7,6 +7,7 @@
 
 use std::any::Any;
 use std::ffi::{CStr, c_char};
+use std::fmt::Write;
 use std::mem::{MaybeUninit, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
@@ -59,7 +60,7 @@ fn panicked(payload: Box<dyn Any + Send>) -> millpond_status {
             .copied()
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("no message");
-        status::record(&Error::new(ErrorKind::Panic, format!("a bug in millpond, please report it: {text}")))
+        status::record(&Error::new(ErrorKind::Panic, format_args!("a bug in millpond, please report it: {text}")))
     }));
     // The payload's destructor is foreign code, and a second panic in it would abort the process.
     std::mem::forget(payload);
@@ -68,12 +69,12 @@ fn panicked(payload: Box<dyn Any + Send>) -> millpond_status {
 
 #[cold]
 fn null(argument: &'static str) -> Error {
-    Error::new(ErrorKind::NullPointer, format!("{argument} is NULL: it must point to memory of the caller"))
+    Error::new(ErrorKind::NullPointer, format_args!("{argument} is NULL: it must point to memory of the caller"))
 }
 
 #[cold]
 fn unaligned(argument: &'static str) -> Error {
-    invalid(format!("{argument} is not aligned for its type: the pointer is wrong"))
+    invalid(format_args!("{argument} is not aligned for its type: the pointer is wrong"))
 }
 
 #[cold]
@@ -134,7 +135,7 @@ impl<T> OutSlice<T> {
         }
         checked(pointer, argument)?;
         if capacity > isize::MAX as usize / size_of::<T>().max(1) {
-            return Err(invalid(format!(
+            return Err(invalid(format_args!(
                 "{argument} cannot have room for {capacity} elements: no object is that large"
             )));
         }
@@ -182,6 +183,40 @@ pub(crate) fn set_text(out: &mut OutSlice<c_char>, text: &str) {
     out.set(text.len(), 0);
 }
 
+/// A text in place, of which the end is kept where it does not fit.
+pub(crate) struct Tail<const ROOM: usize> {
+    bytes: [u8; ROOM],
+    length: usize,
+}
+
+impl<const ROOM: usize> Tail<ROOM> {
+    pub(crate) fn of(shown: impl std::fmt::Display) -> Self {
+        let mut tail = Self { bytes: [0; ROOM], length: 0 };
+        // Any text is taken.
+        let _ = write!(tail, "{shown}");
+        tail
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        let kept = &self.bytes[..self.length];
+        // A character may have lost its beginning.
+        let from = kept.iter().position(|byte| byte & 0xC0 != 0x80).unwrap_or(self.length);
+        std::str::from_utf8(&kept[from..]).unwrap_or_default()
+    }
+}
+
+impl<const ROOM: usize> Write for Tail<ROOM> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let text = &text.as_bytes()[text.len().saturating_sub(ROOM)..];
+        let gone = (self.length + text.len()).saturating_sub(ROOM);
+        self.bytes.copy_within(gone..self.length, 0);
+        self.length -= gone;
+        self.bytes[self.length..self.length + text.len()].copy_from_slice(text);
+        self.length += text.len();
+        Ok(())
+    }
+}
+
 /// A struct that begins with its size and whose every field may be zero.
 ///
 /// # Safety
@@ -202,7 +237,7 @@ unsafe fn size_at<T: Sized>(pointer: *mut T, argument: &'static str) -> Result<u
     // SAFETY: the struct begins with its size (promise of the trait), and the caller's struct is readable.
     let size = unsafe { start.read() };
     if size < T::FIRST || size > 4096 {
-        return Err(invalid(format!(
+        return Err(invalid(format_args!(
             "{argument}: struct_size is {size}: set it to sizeof({}), which is {} in this version",
             T::NAME,
             size_of::<T>()
@@ -226,7 +261,7 @@ pub(crate) unsafe fn read_sized<T: Sized>(pointer: *const T, argument: &'static 
         let place = unsafe { bytes.add(offset) };
         // SAFETY: as above.
         if unsafe { place.read() } != 0 {
-            return Err(invalid(format!(
+            return Err(invalid(format_args!(
                 "{argument}: {size} bytes long and not zero behind byte {known}: it uses options of a newer version"
             )));
         }
@@ -267,11 +302,13 @@ impl<T: Sized> OutSized<T> {
     }
 }
 
-/// Reads a NUL-terminated string of at most `most` bytes; longer ones are an error, and no byte behind `most + 1` is read.
+/// Looks at a NUL-terminated string of at most `most` bytes; longer ones are an error, and no byte behind `most + 1` is
+/// read.
 ///
 /// # Safety
-/// `pointer` is NULL or readable up to its NUL or `most + 1` bytes, whichever comes first.
-pub(crate) unsafe fn text(pointer: *const c_char, most: usize, argument: &'static str) -> Result<String> {
+/// `pointer` is NULL or readable up to its NUL or `most + 1` bytes, whichever comes first. The string lives and stays as it
+/// is for `'a`, which ends with the call of the exported function.
+pub(crate) unsafe fn text<'a>(pointer: *const c_char, most: usize, argument: &'static str) -> Result<&'a str> {
     checked(pointer.cast_mut(), argument)?;
     for length in 0..=most {
         // SAFETY: no NUL came before, so the byte is readable (promise of this function).
@@ -280,10 +317,10 @@ pub(crate) unsafe fn text(pointer: *const c_char, most: usize, argument: &'stati
         if unsafe { place.read() } == 0 {
             // SAFETY: a NUL ends it at `length`, and nobody changes it during the call (promise of this function).
             let text = unsafe { CStr::from_ptr(pointer) };
-            return text.to_str().map(str::to_owned).map_err(|_| invalid(format!("{argument} is not UTF-8")));
+            return text.to_str().map_err(|_| invalid(format_args!("{argument} is not UTF-8")));
         }
     }
-    Err(invalid(format!("{argument} is longer than {most} bytes")))
+    Err(invalid(format_args!("{argument} is longer than {most} bytes")))
 }
 
 /// Copies `count` sizes.
@@ -293,10 +330,15 @@ pub(crate) unsafe fn text(pointer: *const c_char, most: usize, argument: &'stati
 pub(crate) unsafe fn sizes(pointer: *const usize, count: usize, argument: &'static str) -> Result<Vec<usize>> {
     checked(pointer.cast_mut(), argument)?;
     if count > 1024 {
-        return Err(invalid(format!("{argument} has {count} elements: more than any pool takes")));
+        return Err(invalid(format_args!("{argument} has {count} elements: more than any pool takes")));
     }
     // SAFETY: not NULL and aligned (just checked), readable (promise of this function), small enough (just checked).
-    Ok(unsafe { std::slice::from_raw_parts(pointer, count) }.to_vec())
+    let theirs = unsafe { std::slice::from_raw_parts(pointer, count) };
+    let mut ours = Vec::new();
+    ours.try_reserve_exact(count)
+        .map_err(|_| Error::new(ErrorKind::NoMemory, format_args!("no memory for a copy of {argument}")))?;
+    ours.extend_from_slice(theirs);
+    Ok(ours)
 }
 
 /// The call site that the macros of the header pass along.
@@ -355,6 +397,16 @@ mod tests {
         let mut out = unsafe { OutSlice::new(room.as_mut_ptr(), room.len(), "room") }.unwrap();
         set_text(&mut out, "aé€");
         assert_eq!(room.map(|c| c as u8), [b'a', 0xC3, 0xA9, 0]);
+    }
+
+    #[test]
+    fn a_tail_is_whole_characters() {
+        assert_eq!(Tail::<8>::of("abc").as_str(), "abc");
+        assert_eq!(Tail::<8>::of(format_args!("{}{}", "12345678", 9)).as_str(), "23456789");
+        assert_eq!(Tail::<8>::of("aé€é€").as_str(), "€é€");
+        assert_eq!(Tail::<7>::of("aé€é€").as_str(), "é€");
+        assert_eq!(Tail::<2>::of("a€").as_str(), "");
+        assert_eq!(Tail::<4>::of("").as_str(), "");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 
 use pond::{LeakRecord, raw};
 
-use crate::boundary::{self, Out, OutSlice, set_text};
+use crate::boundary::{self, Out, OutSlice, Tail, set_text};
 use crate::pool::millpond_pool;
 use crate::status::millpond_status;
 
@@ -39,14 +39,10 @@ impl From<&LeakRecord> for millpond_leak {
             age_ms: u64::try_from(record.age.as_millis()).unwrap_or(u64::MAX),
             site: [0; MILLPOND_SITE_MAX],
         };
-        let site = record.site.to_string();
         // The end of a path says more than its beginning.
-        let mut from = site.len().saturating_sub(MILLPOND_SITE_MAX - 1);
-        while !site.is_char_boundary(from) {
-            from += 1;
-        }
+        let site = Tail::<{ MILLPOND_SITE_MAX - 1 }>::of(record.site);
         let mut room = OutSlice::of(&mut leak.site);
-        set_text(&mut room, &site[from..]);
+        set_text(&mut room, site.as_str());
         leak
     }
 }
@@ -61,6 +57,7 @@ impl From<&LeakRecord> for millpond_leak {
 /// @return MILLPOND_ERR_NULL: `out_count` is NULL, or `leaks` is with a capacity
 /// @return MILLPOND_ERR_INVALID_ARGUMENT: no object can have as many elements as `capacity`
 /// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+/// @return MILLPOND_ERR_NO_MEMORY: there is none to bring the list in order
 ///
 /// Ownership: the leases stay as they are.
 /// Threads: Thread-safe; a lease may be put while the list is read.

@@ -127,7 +127,7 @@ impl millpond_pool_options {
             _ if self.wait_ms != 0 => Err(invalid("options.wait_ms needs options.on_limit = MILLPOND_LIMIT_WAIT")),
             MILLPOND_LIMIT_FAIL => Ok(LimitPolicy::Fail),
             MILLPOND_LIMIT_UNPOOLED => Ok(LimitPolicy::Unpooled),
-            other => Err(invalid(format!("options.on_limit is {other}: use one of MILLPOND_LIMIT_*"))),
+            other => Err(invalid(format_args!("options.on_limit is {other}: use one of MILLPOND_LIMIT_*"))),
         }
     }
 
@@ -136,7 +136,7 @@ impl millpond_pool_options {
             MILLPOND_CLEAR_ON_PUT => Ok(ClearPolicy::OnPut),
             MILLPOND_CLEAR_ON_GET => Ok(ClearPolicy::OnGet),
             MILLPOND_CLEAR_NEVER => Ok(ClearPolicy::Never),
-            other => Err(invalid(format!("options.clear is {other}: use one of MILLPOND_CLEAR_*"))),
+            other => Err(invalid(format_args!("options.clear is {other}: use one of MILLPOND_CLEAR_*"))),
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 
 use pond::{BufferPool, raw};
 
-use crate::boundary::{self, Out, OutSlice, set_text};
+use crate::boundary::{self, Out, OutSlice, Tail, set_text};
 use crate::options::{self, millpond_pool_options};
 use crate::status::millpond_status;
 
@@ -223,9 +223,9 @@ pub unsafe extern "C" fn millpond_pool_check(
         let mut buffer = unsafe { OutSlice::new(buffer, capacity, "buffer") }?;
         // SAFETY: the caller owns what `out_len` points to.
         let out_len = unsafe { Out::new(out_len, "out_len") }?;
-        let check = raw::pool(pool)?.check().to_string();
-        set_text(&mut buffer, &check);
-        out_len.set(check.len());
+        let check = Tail::<32>::of(raw::pool(pool)?.check());
+        set_text(&mut buffer, check.as_str());
+        out_len.set(check.as_str().len());
         Ok(())
     })
 }

@@ -237,7 +237,7 @@ pub unsafe extern "C" fn millpond_pool_class_stats(
         let class = stats
             .classes
             .get(index)
-            .ok_or_else(|| invalid(format!("index {index}: the pool has {} classes", stats.classes.len())))?;
+            .ok_or_else(|| invalid(format_args!("index {index}: the pool has {} classes", stats.classes.len())))?;
         out.set(millpond_class_stats::from(class));
         Ok(())
     })
@@ -254,6 +254,7 @@ pub unsafe extern "C" fn millpond_pool_class_stats(
 /// @return MILLPOND_ERR_NULL: `out_len` is NULL, or `buffer` is with a capacity
 /// @return MILLPOND_ERR_INVALID_ARGUMENT: no object can be as large as `capacity`
 /// @return MILLPOND_ERR_INVALID_HANDLE: `pool` is no pool, or was freed
+/// @return MILLPOND_ERR_NO_MEMORY: there is none for the text
 ///
 /// Threads: Thread-safe.
 #[unsafe(no_mangle)]

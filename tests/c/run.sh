@@ -152,6 +152,7 @@ program "c99 dlopen" tests/c/link_dlopen.c none "" gcc -std=c99
 MILLPOND_TEST_SEEDED=1 seeded "seeded growth" "after - before < BOUND_KIB" "" tests/c/leak_rss.c gcc -std=c99
 program "c99 memory stays as large as it was" tests/c/leak_rss.c shared "" gcc -std=c99
 program "c99 without memory" tests/c/own_no_memory.c shared "" gcc -std=c99
+program "c99 without heap" tests/c/own_no_heap.c shared "" gcc -std=c99
 all_c "c11 static" static "" gcc -std=c11
 all_c "c as c++11" shared "" g++ -x c++ -std=c++11
 all_cpp "c++17 shared" shared "" g++ -std=c++17
