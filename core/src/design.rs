@@ -55,9 +55,19 @@
 //! are mappings. Mappings from 4 MiB up are aligned to huge pages. Clearing a mapping for the first time asks the
 //! kernel which pages were ever touched and leaves the others alone.
 //!
-//! **Who keeps what alive.** A pool's state is in an `Arc`. Users' handles hold it, and each buffer holds one count,
-//! taken when it is created: a lease outlives its pool without counting at get and put. Caches hold none: closing a
-//! pool orphans them under the registry's lock.
+//! **Who keeps what alive** (`buffer/strong.rs`). A pool counts its references itself. Users' handles hold it, and each
+//! buffer holds one count, taken when it is created: a lease outlives its pool without counting at get and put. Caches
+//! hold none: closing a pool orphans them under the registry's lock. The registry has the pool's address and takes a count
+//! if there still is one.
+//!
+//! **Without memory.** What `std` does when an allocation fails is to end the process: `Arc::new`, `Box::new`, `format!`,
+//! a stable sort, `Vec::shrink_to`, a copy of the environment, `std::thread`. None of it stands on any way here. Boxes are
+//! made by `memory::try_box`, lists grow by `try_reserve`, texts by `error::Text`, names and rows of statistics stand in
+//! the value that has them. A list that is full is not a reason to fail where there is another place: a buffer that the
+//! depot has no room for goes back to the system, a thread without a cache uses the depots. The ticker is a thread of the C
+//! library; a thread's end is noticed by a key of the C library (`buffer/exit.rs`), because the registration of a
+//! `thread_local!`'s destructor cannot fail as an error; and the fork handlers keep what they hold in the registry's list.
+//! `freeze` is the exception, because `bytes` is asked there.
 //!
 //! # Invariants
 //! 1. A buffer is in exactly one place: a lease, a `Held`, a magazine, a depot stripe, a stock, a quarantine, or on its way
@@ -83,4 +93,6 @@
 //! - **`peak_live_bytes` is looked at when buffers are created and statistics read.** An exact peak over all threads
 //!   needs a shared counter at each get.
 //! - **`max_retained_bytes` bounds the threads' caches too**: their capacity is reserved from it, half of it at most.
+//! - **Statistics are a value of 11 KiB**, because the rows of up to 128 classes stand in it: they can be read when there is
+//!   no memory, which is when one wants to.
 //! - **`detach` copies below 64 KiB**: a piece of a slab cannot leave it.

@@ -448,4 +448,7 @@ fn an_abort_is_noticed() {
     let itself = std::env::current_exe().expect("a program");
     let output = Command::new(itself).env(SEEDED, "1").output().expect("a process");
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", String::from_utf8_lossy(&output.stdout));
+    let said = String::from_utf8_lossy(&output.stderr);
+    // As many as the documentation of `freeze` says.
+    assert!(said.contains("memory allocation of 40 bytes failed"), "{said}");
 }
