@@ -1,6 +1,5 @@
 //! Holds a pool's state, and creates and destroys its buffers.
 
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 
@@ -8,17 +7,15 @@ use super::BufferPool;
 use super::cache::{self, CACHED_MAX, ThreadCache};
 use super::classes::ClassTable;
 use super::depot::{Depot, Doomed, Entry};
-use super::guard;
 use super::lease::State;
 use super::memory;
 use super::quarantine::Quarantine;
 use super::registry;
 use super::slab::Slabs;
-use super::slot::{self, HEAP, MAPPED, OVERSIZED, SINGLE, UNTOUCHED};
+use super::slot::UNTOUCHED;
 use super::stock::Block;
-use super::strong::{self, Strong};
+use super::strong;
 use crate::check::Check;
-use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inject::Injection;
 use crate::options::{ClearPolicy, LimitPolicy, Name, Options};
@@ -36,7 +33,7 @@ const CACHE_MIN: usize = 16 << 10;
 /// What a pool keeps for one size class; the last one is for oversized leases.
 pub(crate) struct Class {
     pub depot: Depot,
-    slabs: Option<Lock<Slabs>>,
+    pub(super) slabs: Option<Lock<Slabs>>,
     pub counts: Counts,
 }
 
@@ -87,12 +84,12 @@ pub(crate) struct Inner {
     /// Whether idle buffers are kept. Otherwise each get allocates and each put frees, for other tools to see.
     pub keeps: bool,
     /// Whether handles' leases have canaries: the pool was not made with its checks off.
-    canaries: bool,
+    pub(super) canaries: bool,
     /// The mode, as `Check::to_bits`.
-    check: AtomicU64,
+    pub(super) check: AtomicU64,
     /// What goes wrong on purpose, and whether anything does.
-    injection: Lock<Injection>,
-    injects: AtomicBool,
+    pub(super) injection: Lock<Injection>,
+    pub(super) injects: AtomicBool,
     /// Gets in a mode that guards some of them, of threads without a cache.
     pub sampled: AtomicU64,
     /// Buffers that come back later; see `quarantine.rs`.
@@ -102,11 +99,11 @@ pub(crate) struct Inner {
     pub max_bytes: usize,
     pub max_retained_bytes: usize,
     pub on_limit: LimitPolicy,
-    alignment: usize,
+    pub(super) alignment: usize,
     pub classes: Vec<Class>,
     pub counts: PoolCounts,
     /// Capacity of all buffers in existence, held against `max_bytes`.
-    total_bytes: AtomicUsize,
+    pub(super) total_bytes: AtomicUsize,
     /// Capacity of the buffers in the depots. With `reserved_bytes` held against `max_retained_bytes`.
     depot_bytes: AtomicUsize,
     /// The most that the threads' caches, and the bindings' stocks without asking, can hold in all.
@@ -203,90 +200,6 @@ impl Inner {
     /// Returns the class number under which a buffer of `capacity` bytes is counted.
     pub(crate) fn class_of_capacity(&self, capacity: usize) -> usize {
         self.table.index(capacity)
-    }
-
-    pub(crate) fn check(&self) -> Check {
-        Check::from_bits(self.check.load(Ordering::Relaxed))
-    }
-
-    /// Says whether a canary stands behind each lease that is not known to be left alone.
-    #[inline(always)]
-    pub(crate) fn has_canaries(&self) -> bool {
-        self.canaries
-    }
-
-    pub(crate) fn alignment(&self) -> usize {
-        self.alignment
-    }
-
-    /// Gives back what `reserve` took for a buffer that was not made.
-    pub(crate) fn unreserve_total(&self, capacity: usize) {
-        self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
-    }
-
-    /// Returns what a buffer counts in the limit: the size of its class, as in the statistics.
-    pub(crate) fn charge(&self, capacity: usize) -> usize {
-        self.table.sizes().get(self.class_of_capacity(capacity)).copied().unwrap_or(capacity)
-    }
-
-    /// Counts a buffer that was made for one lease, of `capacity` bytes.
-    pub(crate) fn count_created(&self, capacity: usize) {
-        let class = self.class_of_capacity(capacity);
-        add(&self.classes[class].counts.allocations, 1);
-        if class == self.table.sizes().len() {
-            add(&self.counts.oversized_live_bytes, capacity as u64);
-            add(&self.counts.oversized_requests, 1);
-        }
-        self.note_peak(0);
-    }
-
-    /// Changes the mode. The threads' caches end, because they go by the old one.
-    pub(crate) fn set_check(&self, check: Check) {
-        self.check.store(check.to_bits(), Ordering::Relaxed);
-        self.end_caches();
-        if check != Check::Full {
-            self.end_quarantine();
-        }
-    }
-
-    /// Changes what goes wrong on purpose.
-    pub(crate) fn inject(&self, injection: Injection) {
-        *self.injection.lock() = injection;
-        self.injects.store(injection.is_active(), Ordering::Relaxed);
-        self.end_caches();
-    }
-
-    fn end_caches(&self) {
-        let mut doomed = Doomed::default();
-        if let Some(member) = registry::lock().member(self.id) {
-            member.orphan(|cache| self.absorb(cache, &mut doomed));
-        }
-        self.destroy_all(&mut doomed);
-    }
-
-    /// Says whether gets and puts are looked at one by one, so that threads keep nothing for themselves.
-    fn goes_the_long_way(&self) -> bool {
-        self.check().records() || !self.keeps || tools::watch() || self.injects.load(Ordering::Relaxed)
-    }
-
-    /// Says whether this get is to fail.
-    pub(crate) fn fails_get(&self) -> bool {
-        self.injects.load(Ordering::Relaxed) && self.injection.lock().fails_get()
-    }
-
-    /// Says whether this creation of a buffer is to fail.
-    fn fails_alloc(&self) -> bool {
-        self.injects.load(Ordering::Relaxed) && self.injection.lock().fails_alloc()
-    }
-
-    /// Waits as long as a put is to take longer.
-    pub(crate) fn dawdle(&self) {
-        if self.injects.load(Ordering::Relaxed) {
-            let delay = self.injection.lock().delay();
-            if !delay.is_zero() {
-                std::thread::sleep(delay);
-            }
-        }
     }
 
     /// Returns the calling thread's cache, made now if it has none. `None` when it cannot have one.
@@ -389,222 +302,6 @@ impl Inner {
     /// Takes the length of a lease that ended off the requested bytes.
     pub(crate) fn count_returned(&self, len: usize) {
         add(&self.counts.requested, (len as u64).wrapping_neg());
-    }
-
-    /// Takes room for a new buffer from the pool's limit.
-    pub(crate) fn reserve(&self, bytes: usize) -> bool {
-        self.total_bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |total| {
-                total.checked_add(bytes).filter(|sum| *sum <= self.max_bytes)
-            })
-            .is_ok()
-    }
-
-    /// Creates a buffer of a class. The flag tells whether its bytes are all zero.
-    pub(crate) fn create(&self, class: usize) -> Result<(Entry, bool), Refusal> {
-        if self.fails_alloc() {
-            return Err(Refusal::Memory);
-        }
-        let capacity = self.table.sizes()[class];
-        if !self.reserve(capacity) {
-            return Err(Refusal::Limit);
-        }
-        let made = self.make(class, capacity);
-        if made.is_none() {
-            self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
-        }
-        made.ok_or(Refusal::Memory)
-    }
-
-    /// Creates a buffer for one lease alone; beyond the limit unless `limited`.
-    pub(crate) fn create_single(&self, len: usize, limited: bool) -> Result<(Entry, bool), Refusal> {
-        if self.fails_alloc() {
-            return Err(Refusal::Memory);
-        }
-        // `check_len` has refused lengths for which this could overflow.
-        let capacity = match self.table.sizes().get(self.table.index(len)) {
-            Some(size) => *size,
-            None => len.next_multiple_of(memory::TAIL),
-        };
-        if !limited {
-            self.total_bytes.fetch_add(capacity, Ordering::Relaxed);
-        } else if !self.reserve(capacity) {
-            return Err(Refusal::Limit);
-        }
-        let made = self.map_buffer(OVERSIZED, SINGLE | MAPPED | UNTOUCHED, capacity);
-        if made.is_none() {
-            self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
-        }
-        let entry = made.ok_or(Refusal::Memory)?;
-        self.count_created(capacity);
-        Ok((entry, true))
-    }
-
-    /// Allocates the buffer of one lease with the C library, exactly as long as the lease, for tools that watch the
-    /// allocator.
-    pub(crate) fn create_on_heap(&self, len: usize) -> Result<(Entry, bool), Refusal> {
-        if self.fails_alloc() {
-            return Err(Refusal::Memory);
-        }
-        if !self.reserve(self.charge(len)) {
-            return Err(Refusal::Limit);
-        }
-        let mut data = std::ptr::null_mut();
-        // SAFETY: the alignment is a power of two from 64; writes one pointer.
-        let failed = unsafe { libc::posix_memalign(&raw mut data, self.alignment, len.max(1)) } != 0;
-        let made = NonNull::new(data.cast::<u8>()).filter(|_| !failed).and_then(|data| {
-            // SAFETY: just allocated with at least this length.
-            unsafe { data.write_bytes(0, len) };
-            let slot = slot::allocate(self.strong(), OVERSIZED, SINGLE | HEAP, data, len);
-            if slot.is_none() {
-                // SAFETY: just allocated, known to nobody else.
-                unsafe { libc::free(data.as_ptr().cast()) };
-                self.release();
-            }
-            slot
-        });
-        let Some(slot) = made else {
-            self.unreserve_total(self.charge(len));
-            return Err(Refusal::Memory);
-        };
-        self.count_created(len);
-        Ok((Entry::of(slot), true))
-    }
-
-    fn make(&self, class: usize, capacity: usize) -> Option<(Entry, bool)> {
-        let made = match &self.classes[class].slabs {
-            None => (self.map_buffer(class as u8, MAPPED | UNTOUCHED, capacity)?, true),
-            Some(slabs) => {
-                let (data, fresh) = slabs.lock().cut()?;
-                let Some(slot) = slot::allocate(self.strong(), class as u8, 0, data, capacity) else {
-                    // SAFETY: just cut, known to nobody else.
-                    unsafe { slabs.lock().give_back(data) };
-                    self.release();
-                    return None;
-                };
-                let entry = Entry { data: data.as_ptr(), slot };
-                // What was cleared when it was idle is zero when it is cut again.
-                (entry, fresh || self.clear == ClearPolicy::OnPut)
-            }
-        };
-        add(&self.classes[class].counts.allocations, 1);
-        self.note_peak(capacity as u64);
-        Some(made)
-    }
-
-    fn map_buffer(&self, class: u8, flags: u8, capacity: usize) -> Option<Entry> {
-        let len = memory::mapping_len(capacity)?;
-        let data = memory::map(len, self.alignment.max(memory::page_size()))?;
-        let Some(slot) = slot::allocate(self.strong(), class, flags, data, capacity) else {
-            // SAFETY: just mapped, known to nobody else.
-            unsafe { memory::unmap(data, len) };
-            self.release();
-            return None;
-        };
-        Some(Entry { data: data.as_ptr(), slot })
-    }
-
-    /// Returns a strong reference for a buffer; [`Inner::release`] ends it.
-    pub(crate) fn strong(&self) -> *mut Inner {
-        Strong::of(self).into_raw()
-    }
-
-    /// Ends a buffer's strong reference. `self` may be gone afterwards unless the caller holds another one.
-    pub(crate) fn release(&self) {
-        // SAFETY: the count that `strong` took, given back once.
-        drop(unsafe { Strong::from_raw(NonNull::from(self)) });
-    }
-
-    /// Raises the peak if more is live than ever. Looked at when a buffer is created and when statistics are read:
-    /// what threads pass among their caches between two looks is not seen.
-    fn note_peak(&self, more: u64) {
-        clock::tick();
-        let mut registry = registry::lock();
-        if let Some(member) = registry.member(self.id) {
-            let live = self.live_bytes(member) + more;
-            self.counts.peak_live_bytes.fetch_max(live, Ordering::Relaxed);
-        }
-    }
-
-    /// Destroys an idle buffer. The caller holds a reference to the pool of its own.
-    pub(crate) fn destroy(&self, entry: Entry) {
-        self.close_books(entry);
-        self.free_memory(entry);
-    }
-
-    /// Counts a buffer as destroyed.
-    pub(crate) fn close_books(&self, entry: Entry) {
-        let capacity = entry.slot.capacity();
-        let class = self.class_of_capacity(capacity);
-        entry.slot.taken.store(0, Ordering::Relaxed);
-        self.total_bytes.fetch_sub(self.charge(capacity), Ordering::Relaxed);
-        add(&self.classes[class].counts.destroyed, 1);
-        if class == self.table.sizes().len() {
-            add(&self.counts.oversized_live_bytes, (capacity as u64).wrapping_neg());
-        }
-    }
-
-    /// Gives the memory, the slot and the reference of a buffer back whose books are closed. The caller holds a
-    /// reference to the pool of its own.
-    pub(crate) fn free_memory(&self, entry: Entry) {
-        tools::open(entry);
-        let capacity = entry.slot.capacity();
-        let class = self.class_of_capacity(capacity);
-        let mapped = entry.slot.flags() & MAPPED != 0;
-        if guard::is_guarded(entry.slot) {
-            guard::give_up(entry);
-            self.release();
-            return;
-        }
-        if entry.slot.flags() & HEAP != 0 {
-            slot::free(entry.slot);
-            // SAFETY: allocated by `create_on_heap`, idle, and its slot is gone.
-            unsafe { libc::free(entry.data.cast()) };
-            self.release();
-            return;
-        }
-        if !mapped {
-            // The slab stays, and nobody may use what is not cut from it.
-            tools::close(entry);
-        }
-        slot::free(entry.slot);
-        if let Some(data) = NonNull::new(entry.data) {
-            match &self.classes[class].slabs {
-                Some(slabs) if !mapped => {
-                    // SAFETY: cut from these slabs, idle, and its slot is gone.
-                    unsafe { slabs.lock().give_back(data) };
-                }
-                _ => {
-                    let len = memory::mapping_len(capacity).unwrap_or(capacity);
-                    // SAFETY: mapped by `map_buffer` with this length, idle, and its slot is gone.
-                    unsafe { memory::unmap(data, len) };
-                }
-            }
-        }
-        self.release();
-    }
-
-    /// Gives up a buffer whose memory is somebody else's now: only the slot and the reference come back.
-    pub(crate) fn give_up(&self, entry: Entry) {
-        tools::open(entry);
-        self.close_books(entry);
-        slot::free(entry.slot);
-        self.release();
-    }
-
-    /// Says whether a buffer is for one lease alone.
-    pub(crate) fn is_single(&self, entry: Entry) -> bool {
-        entry.slot.flags() & SINGLE != 0
-    }
-
-    /// Destroys a list and returns its capacity in bytes.
-    pub(crate) fn destroy_all(&self, doomed: &mut Doomed) -> usize {
-        let mut bytes = 0;
-        while let Some(entry) = doomed.pop() {
-            bytes += entry.slot.capacity();
-            self.destroy(entry);
-        }
-        bytes
     }
 
     /// Takes up to `most` idle buffers of a class from the depot.
