@@ -1,10 +1,8 @@
 //! Keeps a coarse clock that a get may read for the price of a load.
 
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-
-use crate::sync::AtomicU32;
 
 /// One step of the coarse clock. 2^32 of them are 497 days.
 const STEP: Duration = Duration::from_millis(10);

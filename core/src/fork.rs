@@ -7,7 +7,7 @@
 //! Nothing here needs memory: what is held from before to after the fork stands in the registry's list.
 
 use std::cell::Cell;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::buffer::cache;
 use crate::buffer::depot::Doomed;
@@ -15,7 +15,7 @@ use crate::buffer::inner::Inner;
 use crate::buffer::{exit, guard, history, registry, slot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::site;
-use crate::sync::{self, Lock};
+use crate::sync::{self, Lock, MutexGuard};
 use crate::tools;
 
 thread_local! {
@@ -28,6 +28,10 @@ thread_local! {
 /// # Errors
 /// `NO_MEMORY`: there is none for the handlers. The next call tries again.
 pub(crate) fn prepare_process() -> Result<()> {
+    // Models call the handlers themselves, and end their threads.
+    if cfg!(millpond_models) {
+        return Ok(());
+    }
     static PREPARED: Lock<bool> = Lock::new(false);
     let mut prepared = PREPARED.lock();
     if *prepared {
@@ -41,7 +45,7 @@ pub(crate) fn prepare_process() -> Result<()> {
         ));
     }
     exit::prepare();
-    sync::enable_asymmetric_barrier();
+    sync::enable_heavy_barrier();
     tools::look();
     *prepared = true;
     Ok(())

@@ -28,6 +28,9 @@ mod fork;
 mod inject;
 mod leaks;
 mod misuse;
+#[cfg(all(test, millpond_models))]
+#[path = "../../tests/models/mod.rs"]
+mod models;
 mod options;
 mod report;
 mod site;

@@ -1,27 +1,43 @@
 //! Holds the locks and the one asymmetric barrier that the pool is built from.
+//!
+//! All that threads share comes from here, so that `tests/models` can run the same code on a model checker's atomics,
+//! locks and threads.
+
+#[cfg(not(millpond_models))]
+mod primitives;
+#[cfg(millpond_models)]
+#[path = "../../tests/models/shim/mod.rs"]
+pub(crate) mod primitives;
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use parking_lot::lock_api::GuardNoSend;
+use parking_lot::lock_api::{self, GuardNoSend};
 
-pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use primitives::RawLock;
+pub(crate) use primitives::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, enable_heavy_barrier,
+    has_heavy_barrier, heavy_barrier, relax, thread_words,
+};
 
 /// A parking_lot mutex that never parks: it spins, yields, then sleeps for short times.
 ///
 /// parking_lot keeps its sleepers in a process-wide table. A child made by `fork` would inherit sleepers that no
 /// longer exist, and could hand a lock to one of them. The critical sections here are some dozen instructions, and
 /// a lock that is never parked on is one byte that the child can simply set free.
-pub(crate) struct Lock<T>(parking_lot::Mutex<T>);
+pub(crate) struct Lock<T>(lock_api::Mutex<RawLock, T>);
 
 impl<T> Lock<T> {
     pub(crate) const fn new(value: T) -> Lock<T> {
-        Lock(parking_lot::Mutex::new(value))
+        Lock(lock_api::Mutex::new(value))
     }
 
     #[inline]
     pub(crate) fn lock(&self) -> LockGuard<'_, T> {
+        #[cfg(millpond_models)]
+        if !primitives::spins() {
+            return LockGuard(self.0.lock());
+        }
         match self.0.try_lock() {
             Some(guard) => LockGuard(guard),
             None => self.lock_contended(),
@@ -71,17 +87,7 @@ impl<T> Lock<T> {
     }
 }
 
-/// Waits a moment, longer the more often it was tried: spinning first, then yielding, then sleeping, so that a
-/// thread of lower priority that holds the lock gets to run.
-pub(crate) fn relax(tries: u32) {
-    match tries {
-        0..64 => std::hint::spin_loop(),
-        64..256 => std::thread::yield_now(),
-        _ => std::thread::sleep(Duration::from_micros(50)),
-    }
-}
-
-pub(crate) struct LockGuard<'a, T>(parking_lot::MutexGuard<'a, T>);
+pub(crate) struct LockGuard<'a, T>(lock_api::MutexGuard<'a, RawLock, T>);
 
 impl<T> Deref for LockGuard<'_, T> {
     type Target = T;
@@ -98,45 +104,15 @@ impl<T> DerefMut for LockGuard<'_, T> {
     }
 }
 
-/// Whether the kernel runs a barrier on the other threads for us. Where it does not, there are no caches.
-static EXPEDITED: AtomicBool = AtomicBool::new(false);
-
-/// Asks the kernel once for the right to [`heavy_barrier`].
-pub(crate) fn enable_asymmetric_barrier() {
-    if membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) {
-        EXPEDITED.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Says whether [`heavy_barrier`] works.
-pub(crate) fn has_asymmetric_barrier() -> bool {
-    EXPEDITED.load(Ordering::Relaxed)
-}
-
-fn membarrier(command: libc::c_int) -> bool {
-    // SAFETY: membarrier takes two integers and touches no memory of ours.
-    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
-}
-
 /// The owner's half of a Dekker pair: after it, the owner's store to `flag` and its later loads are in order for
 /// anybody who runs [`heavy_barrier`] between a store of its own and a load of `flag`.
 #[inline(always)]
 pub(crate) fn light_store(flag: &AtomicU32, value: u32) {
     flag.store(value, Ordering::Relaxed);
-    // The kernel's barrier orders the machine; this one orders the compiler.
-    compiler_fence(Ordering::SeqCst);
+    primitives::light_barrier();
 }
 
-/// The other half: every thread of the process has passed a full barrier when it returns.
-pub(crate) fn heavy_barrier() {
-    if EXPEDITED.load(Ordering::Relaxed) {
-        let done = membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-        // Registered once, the command cannot fail (membarrier(2)); a child of fork inherits the registration.
-        debug_assert!(done, "membarrier");
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(millpond_models)))]
 mod tests {
     use super::*;
 

@@ -85,15 +85,18 @@ pub(crate) struct ThreadCache {
     magazines: [Magazine; MAGAZINES],
 }
 
+#[cfg(not(millpond_models))]
+const _: () = {
 // What a pair stores into must not look like what it loads: processors compare the lower 12 bits of addresses first, and
 // a load that seems to meet a store waits for it. So these words, a magazine's and a slot's have offsets in their lines
 // that differ wherever one is stored and the other loaded, and only the magazine that is never used is a page apart from
 // them.
-const _: () = assert!(std::mem::offset_of!(ThreadCache, requested) == 64);
-const _: () = assert!(std::mem::offset_of!(ThreadCache, open) == 64 + 0x10);
-const _: () = assert!(std::mem::offset_of!(ThreadCache, busy) == 64 + 0x20);
-const _: () = assert!(std::mem::offset_of!(ThreadCache, magazines) == 128);
-const _: () = assert!(std::mem::offset_of!(Magazine, hot) == 0x20);
+assert!(std::mem::offset_of!(ThreadCache, requested) == 64);
+assert!(std::mem::offset_of!(ThreadCache, open) == 64 + 0x10);
+assert!(std::mem::offset_of!(ThreadCache, busy) == 64 + 0x20);
+assert!(std::mem::offset_of!(ThreadCache, magazines) == 128);
+assert!(std::mem::offset_of!(Magazine, hot) == 0x20);
+};
 
 impl ThreadCache {
     /// Makes an empty cache that holds at most `budget` bytes. `None` without memory.
@@ -102,7 +105,7 @@ impl ThreadCache {
         let (cached, share) = shares(sizes, budget);
         let mut magazines = [const { Magazine::full() }; MAGAZINES];
         for (magazine, size) in magazines.iter_mut().zip(&sizes[..cached]) {
-            *magazine.hot.get_mut() = std::ptr::null_mut();
+            magazine.hot.store(std::ptr::null_mut(), Ordering::Relaxed);
             // One of the share is the hot entry.
             let capacity = (share / size - 1).min(MAGAZINE_MAX);
             magazine.entries.try_reserve_exact(capacity).ok()?;
@@ -419,7 +422,7 @@ static NOBODY: Nobody = Nobody(ThreadCache {
     magazines: [const { Magazine::full() }; MAGAZINES],
 });
 
-thread_local! {
+sync::thread_words! {
     static TABLE: Table = const {
         Table {
             ended: Cell::new(false),

@@ -1,7 +1,6 @@
 //! Holds a pool's state, and creates and destroys its buffers.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::atomic::Ordering;
 
 use super::BufferPool;
 use super::cache::{self, CACHED_MAX, ThreadCache};
@@ -19,7 +18,7 @@ use crate::check::Check;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inject::Injection;
 use crate::options::{ClearPolicy, LimitPolicy, Name, Options};
-use crate::sync::{self, AtomicU32, AtomicU64, AtomicUsize, Lock};
+use crate::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Condvar, Lock, Mutex};
 use crate::tools;
 
 /// Classes below this are cut from slabs; from here up each buffer has a mapping of its own.
@@ -212,7 +211,7 @@ impl Inner {
         if self.is_closed() || self.goes_the_long_way() {
             return None;
         }
-        if !sync::has_asymmetric_barrier() || !cache::may_remember() || !cache::make_room() {
+        if !sync::has_heavy_barrier() || !cache::may_remember() || !cache::make_room() {
             return None;
         }
         let home = self.next_home.fetch_add(1, Ordering::Relaxed);

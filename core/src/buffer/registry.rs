@@ -4,7 +4,6 @@
 //! registry's lock: the last one takes its pool along, which takes the lock.
 
 use std::ptr::NonNull;
-use std::sync::MutexGuard;
 
 use super::cache::{self, GATE_ORPHAN, GATE_REVOKED, GATE_WAITERS, ThreadCache};
 use super::depot::Doomed;
@@ -13,7 +12,7 @@ use super::slot;
 use super::stock::Block;
 use super::strong::Strong;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{self, Lock, LockGuard};
+use crate::sync::{self, Lock, LockGuard, MutexGuard};
 
 /// Pool numbers fit the upper 16 bits of a pool's id; the last one is no pool's.
 const POOLS_MAX: usize = 0xffff;
@@ -279,4 +278,10 @@ fn delist(cache: &ThreadCache, doomed: &mut Doomed) -> Option<Strong> {
     let inner = member.inner()?;
     inner.absorb(cache, doomed);
     Some(inner)
+}
+
+/// Forgets all pools, for the next execution of a model.
+#[cfg(millpond_models)]
+pub(crate) fn forget_all() {
+    lock().members.clear();
 }

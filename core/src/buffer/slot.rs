@@ -10,6 +10,10 @@ use std::sync::atomic::Ordering;
 use super::cache;
 use super::inner::Inner;
 use super::memory;
+#[cfg(not(millpond_models))]
+use super::memory::{commit, reserve};
+#[cfg(millpond_models)]
+use crate::sync::primitives::{commit, reserve};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock};
 
 /// Bits of a handle that hold the slot's index; the nonce stands above them.
@@ -22,7 +26,7 @@ const GENERATION_BITS: u32 = if cfg!(millpond_short_generations) { 3 } else { NO
 /// The bits of a handle that change from one to the next.
 const USED_MASK: u64 = u64::MAX >> (NONCE_BITS - GENERATION_BITS);
 /// How many slots become usable at a time.
-const SEGMENT: usize = 4096;
+const SEGMENT: usize = if cfg!(millpond_models) { 4 } else { 4096 };
 
 /// The class number of a buffer that is no member of a class: oversized.
 pub(crate) const OVERSIZED: u8 = u8::MAX;
@@ -77,6 +81,7 @@ pub(crate) struct Slot {
     pub pins: AtomicU32,
 }
 
+#[cfg(not(millpond_models))]
 const _: () = assert!(size_of::<Slot>() == 64);
 
 impl Slot {
@@ -229,6 +234,11 @@ fn draw_key() {
 /// Fills words from the system's randomness; from the clock and the address space's layout where that fails,
 /// which makes handles easier to guess but keeps them unique.
 pub(crate) fn fill_random(words: &mut [u64]) {
+    if cfg!(millpond_models) {
+        // An execution that is run again must go the same way.
+        words.fill(0x9e37_79b9_7f4a_7c15);
+        return;
+    }
     let bytes = size_of_val(words);
     // SAFETY: the buffer is `bytes` long and any bit pattern is a valid u64.
     let got = unsafe { libc::getrandom(words.as_mut_ptr().cast(), bytes, 0) };
@@ -268,6 +278,12 @@ struct Indexes {
 }
 
 static INDEXES: Lock<Indexes> = Lock::new(Indexes { next: 1, end: 0, free: Vec::new() });
+
+/// Forgets all slots, for the next execution of a model.
+#[cfg(millpond_models)]
+pub(crate) fn forget_all() {
+    *INDEXES.lock() = Indexes { next: 1, end: 0, free: Vec::new() };
+}
 
 /// Returns the lock that fork takes and frees, see `fork.rs`.
 pub(crate) fn lock_for_fork() {
@@ -359,7 +375,7 @@ fn grow(indexes: &mut Indexes) -> Option<u32> {
         // SAFETY: inside the reservation, whose size is a multiple of a segment's.
         let start = unsafe { TABLE.load(Ordering::Relaxed).add(usable) };
         // SAFETY: whole pages of the reservation.
-        if !unsafe { memory::commit(NonNull::new(start)?.cast(), SEGMENT * size_of::<Slot>()) } {
+        if !unsafe { commit(NonNull::new(start)?.cast(), SEGMENT * size_of::<Slot>()) } {
             return None;
         }
         if usable == 0 {
@@ -384,7 +400,7 @@ fn reserve_table() -> Option<u32> {
     while slots >= SEGMENT {
         let bytes = slots * size_of::<Slot>();
         if bytes <= most
-            && let Some(table) = memory::reserve(bytes)
+            && let Some(table) = reserve(bytes)
         {
             TABLE.store(table.as_ptr().cast(), Ordering::Relaxed);
             return u32::try_from(slots).ok();

@@ -1,0 +1,159 @@
+//! Holds the atomics and locks of the present execution.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::engine::{RawAtomic, RawGuard, RawMutex};
+
+/// A value that only the threads of one execution use, of which one runs at a time.
+pub(super) struct Racy<T>(UnsafeCell<T>);
+
+// SAFETY: loom and shuttle run a model's threads in turn on one thread of the system, and the models of a process run one
+// after another (`explore`).
+unsafe impl<T> Sync for Racy<T> {}
+
+impl<T> Racy<T> {
+    pub(super) const fn new(value: T) -> Racy<T> {
+        Racy(UnsafeCell::new(value))
+    }
+
+    pub(super) fn get(&self) -> *mut T {
+        self.0.get()
+    }
+}
+
+/// The most values that are remembered of a word since its last sequentially consistent store.
+const SINCE_MAX: usize = 8;
+
+/// One atomic of the execution.
+pub(super) struct Atom {
+    pub raw: RawAtomic,
+    /// The values stored since the last sequentially consistent store, with that one's; see `Word::load`.
+    since: [u64; SINCE_MAX],
+    count: usize,
+    /// Whether there was such a store, and whether the list is whole.
+    pub consistent: bool,
+}
+
+impl Atom {
+    fn new() -> Atom {
+        Atom { raw: RawAtomic::new(0), since: [0; SINCE_MAX], count: 0, consistent: false }
+    }
+
+    /// Notes a store.
+    pub fn stored(&mut self, value: u64, order: Ordering) {
+        if order == Ordering::SeqCst {
+            (self.count, self.consistent) = (0, true);
+        }
+        if let Some(place) = self.since.get_mut(self.count) {
+            *place = value;
+            self.count += 1;
+        } else {
+            self.consistent = false;
+        }
+    }
+
+    /// Says whether a value was stored since the last sequentially consistent store, or by it.
+    pub fn is_present(&self, value: u64) -> bool {
+        self.since[..self.count].contains(&value)
+    }
+
+    /// Returns a value that was not stored lately.
+    pub fn absent(&self) -> u64 {
+        (1 << 63..).find(|value| !self.is_present(*value)).unwrap_or(0)
+    }
+}
+
+/// A lock of the execution, with the guard of whoever has it.
+pub(super) struct Latch {
+    /// Above the mutex, which it refers to: fields are dropped in their order.
+    pub guard: Option<RawGuard>,
+    raw: Box<RawMutex>,
+}
+
+impl Latch {
+    /// Returns the mutex, which stays until the next execution.
+    pub fn raw(&self) -> &'static RawMutex {
+        // SAFETY: in a box that nobody moves; the latch is dropped when the next execution begins, when no thread of this
+        // one is left.
+        unsafe { &*std::ptr::from_ref(&*self.raw) }
+    }
+}
+
+struct World {
+    atoms: Vec<Box<Atom>>,
+    used: usize,
+    latches: Vec<Box<Latch>>,
+}
+
+static WORLD: Racy<World> = Racy::new(World { atoms: Vec::new(), used: 0, latches: Vec::new() });
+/// The number of the execution, from 1.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+/// How many atomics the execution with the most of them needed so far, in this model.
+static MOST: AtomicU32 = AtomicU32::new(0);
+/// How many are made before the threads are: loom wants the making of an atomic to come before all of its uses.
+const ATOMS: usize = 400;
+
+pub(super) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Begins an execution: every word and lock of the process is new.
+pub(crate) fn begin() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: the execution has one thread yet.
+    let world = unsafe { &mut *WORLD.get() };
+    world.used = 0;
+    world.latches.clear();
+    let count = match MOST.load(Ordering::Relaxed) as usize {
+        0 => ATOMS,
+        most => most + most / 4 + 32,
+    };
+    world.atoms.truncate(count);
+    world.atoms.iter_mut().for_each(|atom| **atom = Atom::new());
+    world.atoms.resize_with(count, || Box::new(Atom::new()));
+}
+
+/// Ends an execution.
+pub(crate) fn end() {
+    // SAFETY: the other threads have been joined.
+    let used = unsafe { (*WORLD.get()).used };
+    MOST.fetch_max(used as u32, Ordering::Relaxed);
+}
+
+/// Begins another model.
+pub(crate) fn forget() {
+    MOST.store(0, Ordering::Relaxed);
+}
+
+/// Returns the number of an atomic nobody has.
+pub(super) fn adopt() -> u32 {
+    // SAFETY: no reference into the world lives across a call into the engine.
+    let world = unsafe { &mut *WORLD.get() };
+    assert!(world.used < world.atoms.len(), "the execution needs more than {} atomics", world.used);
+    world.used += 1;
+    world.used as u32 - 1
+}
+
+/// Returns an atomic. The address stays until the next execution.
+pub(super) fn atom(number: u32) -> *mut Atom {
+    // SAFETY: as in `adopt`.
+    let world = unsafe { &mut *WORLD.get() };
+    &raw mut *world.atoms[number as usize]
+}
+
+/// Makes a lock and returns its number.
+pub(super) fn make_latch() -> u32 {
+    let raw = Box::new(RawMutex::new(()));
+    // SAFETY: as in `adopt`.
+    let world = unsafe { &mut *WORLD.get() };
+    world.latches.push(Box::new(Latch { guard: None, raw }));
+    world.latches.len() as u32 - 1
+}
+
+/// Returns a lock. The address stays until the next execution.
+pub(super) fn latch(number: u32) -> *mut Latch {
+    // SAFETY: as in `adopt`.
+    let world = unsafe { &mut *WORLD.get() };
+    &raw mut *world.latches[number as usize]
+}
