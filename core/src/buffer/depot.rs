@@ -34,8 +34,8 @@ pub(crate) struct Doomed {
 impl Doomed {
     pub(crate) fn push(&mut self, entry: Entry) {
         let next = self.first.map_or(std::ptr::null(), std::ptr::from_ref);
-        // The length of a lease means nothing while no lease is out.
-        entry.slot.len.store(next as usize, Ordering::Relaxed);
+        // The length of a lease means nothing while no lease is out. Pairs with the load in `lookup`.
+        entry.slot.len.store(next as usize, Ordering::Release);
         self.first = Some(entry.slot);
         self.count += 1;
     }

@@ -316,7 +316,8 @@ impl Drop for Waiting<'_> {
 #[inline(always)]
 pub(crate) fn record(entry: Entry, len: usize, site: Site) {
     let slot = entry.slot;
-    slot.len.store(len, Ordering::Relaxed);
+    // Pairs with the load in `lookup`, see `Slot`.
+    slot.len.store(len, Ordering::Release);
     slot.site.store(site.bits(), Ordering::Relaxed);
     slot.taken.store(clock::coarse(), Ordering::Relaxed);
 }

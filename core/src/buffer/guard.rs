@@ -129,6 +129,16 @@ impl Places {
     }
 }
 
+/// Forgets all guarded leases, for the next execution of a model.
+#[cfg(millpond_models)]
+pub(crate) fn forget_all() {
+    let mut places = PLACES.lock();
+    (places.free_len, places.oldest, places.past_len) = (REGIONS, 0, 0);
+    for (place, number) in places.free.iter_mut().enumerate() {
+        *number = place as u16;
+    }
+}
+
 pub(crate) fn lock_for_fork() {
     PLACES.lock_for_fork();
 }

@@ -23,7 +23,7 @@ use super::inner::{Inner, add};
 use super::lease::Lease;
 use super::put::{self, arm_canary, disarm_canary};
 use super::registry;
-use super::slot::{self, Slot};
+use super::slot::{self, Refused, Slot};
 use super::strong::Strong;
 use crate::error::{Error, ErrorKind, Result};
 use crate::misuse;
@@ -310,16 +310,11 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Si
         Some(used) if used <= len => used,
         Some(used) => return Err(used_too_much(used, len)),
     };
-    // Pairs with the increment in `pin`, as the load below.
-    if is_pinned(slot) {
-        return Err(busy(slot, len));
-    }
-    if !slot.end_handle(lease_id) {
+    match slot.end_unpinned(lease_id) {
+        Ok(()) => {}
+        Err(Refused::Pinned) => return Err(busy(slot, len)),
         // Another thread put it since the check above.
-        return Err(not_present(slot, lease_id, site));
-    }
-    if is_pinned(slot) {
-        return Err(take_back_put(slot, lease_id, len));
+        Err(Refused::Ended) => return Err(not_present(slot, lease_id, site)),
     }
     // From here on the buffer is this thread's.
     let entry = Entry::of(slot);
@@ -336,10 +331,6 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Si
         inner.put_slow(entry, len, lease_id, site);
     }
     Ok(())
-}
-
-fn is_pinned(slot: &Slot) -> bool {
-    guard::pins_of(slot.pins.load(Ordering::SeqCst)) != 0
 }
 
 /// Undoes the end of a handle: somebody pinned the lease between the check and the end.
@@ -462,13 +453,10 @@ fn stale(slot: &Slot, lease_id: u64) -> Error {
 #[inline]
 pub fn lookup(lease_id: u64) -> Result<RawLease> {
     let slot = check(lease_id)?;
-    let found = RawLease {
-        id: lease_id,
-        data: slot.data.load(Ordering::Relaxed),
-        len: slot.len.load(Ordering::Relaxed),
-        capacity: slot.capacity(),
-    };
-    // A put on another thread meanwhile: what was read may be the next tenant's.
+    let found =
+        RawLease { id: lease_id, data: slot.data_of_any(), len: slot.len_of_any(), capacity: slot.capacity_of_any() };
+    // A put on another thread meanwhile: what was read may be the next tenant's. Then the loads above, which are acquire
+    // loads of what was stored after the put ended the handle, have this one see the end.
     check(lease_id)?;
     Ok(found)
 }
@@ -479,7 +467,7 @@ pub fn lookup(lease_id: u64) -> Result<RawLease> {
 /// `USE_AFTER_PUT`, `INVALID_HANDLE`.
 pub fn pool_of(lease_id: u64) -> Result<u64> {
     let slot = check(lease_id)?;
-    match registry::find_at(slot.pool.load(Ordering::Relaxed)) {
+    match registry::find_at(slot.pool_of_any()) {
         Some(inner) => {
             check(lease_id)?;
             Ok(inner.id)
@@ -494,7 +482,7 @@ pub fn pool_of(lease_id: u64) -> Result<u64> {
 /// `USE_AFTER_PUT`, `INVALID_HANDLE`. `INVALID_ARGUMENT`: it is pinned 2^31 - 1 times (2^20 - 1 on guarded pages).
 pub fn pin(lease_id: u64) -> Result<()> {
     let slot = check(lease_id)?;
-    // Pairs with the two loads in `put_checked`: either the put sees the pin, or the pin sees the handle gone.
+    // Pairs with the two loads in `Slot::end_unpinned`: either the put sees the pin, or the pin sees the handle gone.
     let pinned = slot.pins.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| {
         if guard::pins_are_full(pins) { None } else { Some(pins + 1) }
     });
@@ -534,14 +522,10 @@ fn redeem(pool_id: u64, lease_id: u64) -> Result<(Strong, Entry, usize)> {
         return Err(foreign(&inner, slot, Site::NONE));
     }
     let len = slot.len.load(Ordering::Relaxed);
-    if is_pinned(slot) {
-        return Err(busy(slot, len));
-    }
-    if !slot.end_handle(lease_id) {
-        return Err(stale(slot, lease_id));
-    }
-    if is_pinned(slot) {
-        return Err(take_back_put(slot, lease_id, len));
+    match slot.end_unpinned(lease_id) {
+        Ok(()) => {}
+        Err(Refused::Pinned) => return Err(busy(slot, len)),
+        Err(Refused::Ended) => return Err(stale(slot, lease_id)),
     }
     let entry = Entry::of(slot);
     Ok((inner, entry, len))

@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use super::cache;
+use super::guard;
 use super::inner::Inner;
 use super::memory;
 #[cfg(not(millpond_models))]
@@ -53,11 +54,23 @@ pub(crate) const HEAP: u8 = 16;
 /// Pages of the mapping may never have been touched.
 pub(crate) const UNTOUCHED: u8 = 4;
 
+/// Why a handle was not ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The lease is pinned, and stays live.
+    Pinned,
+    /// It was over: another thread ended it.
+    Ended,
+}
+
 /// One buffer's record.
 ///
 /// `handle` is the whole handle of the buffer's present or next lease; 0 while the slot was never used. Giving the lease
 /// back through a handle replaces it, so that foreign, stale, doubled and forged handles are one comparison. Everything else belongs to
 /// whoever holds the buffer: the lease, the magazine or the depot.
+///
+/// Others look all the same, with a handle that may end meanwhile ([`lookup`](super::raw::lookup)). So what changes after
+/// a handle's end is stored with release: who loads it with acquire, and then the handle again, finds the end.
 ///
 /// ```text
 /// +0 handle | +8 meta | +16 pool | +24 data | +32 step | +40 length | +48 site | +56 taken | +60 pins
@@ -100,6 +113,26 @@ impl Slot {
         (self.meta.load(Ordering::Relaxed) & CAPACITY_MASK) as usize
     }
 
+    /// As [`Slot::capacity`], for whoever may not hold the buffer any more.
+    pub(crate) fn capacity_of_any(&self) -> usize {
+        (self.meta.load(Ordering::Acquire) & CAPACITY_MASK) as usize
+    }
+
+    /// Returns the buffer's address, to whoever may not hold the buffer any more.
+    pub(crate) fn data_of_any(&self) -> *mut u8 {
+        self.data.load(Ordering::Acquire)
+    }
+
+    /// Returns the length of the live lease, to whoever may not hold it any more.
+    pub(crate) fn len_of_any(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Returns the buffer's pool, to whoever may not hold the buffer any more.
+    pub(crate) fn pool_of_any(&self) -> *mut Inner {
+        self.pool.load(Ordering::Acquire)
+    }
+
     /// Says whether room for a canary follows the capacity.
     pub(crate) fn has_tail(&self) -> bool {
         self.flags() & (GUARDED | HEAP) == 0
@@ -121,6 +154,28 @@ impl Slot {
         self.handle.compare_exchange(handle, self.successor(handle), Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
+    /// As [`Slot::end_handle`], unless the lease is pinned.
+    pub(crate) fn end_unpinned(&self, handle: u64) -> Result<(), Refused> {
+        // Pairs with the increment in `pin`, as the load below: either the put sees the pin, or the pin sees the handle
+        // gone.
+        if self.is_pinned() {
+            return Err(Refused::Pinned);
+        }
+        if !self.end_handle(handle) {
+            return Err(Refused::Ended);
+        }
+        if self.is_pinned() {
+            // Somebody pinned the lease between the look and the end.
+            self.restore_handle(handle);
+            return Err(Refused::Pinned);
+        }
+        Ok(())
+    }
+
+    fn is_pinned(&self) -> bool {
+        guard::pins_of(self.pins.load(Ordering::SeqCst)) != 0
+    }
+
     /// Makes a handle that [`Slot::end_handle`] just ended valid again; only its ender may.
     pub(crate) fn restore_handle(&self, handle: u64) {
         // Pairs with the acquire loads of whoever checks the handle.
@@ -140,7 +195,7 @@ impl Slot {
         self.handle.load(Ordering::Relaxed) <= INDEX_MASK
     }
 
-    /// Says what became of a handle that is not the present one: `true` when it was valid once.
+    /// Says what became of a handle that was not the present one: `true` when it was valid once.
     pub(crate) fn was_valid(&self, handle: u64) -> bool {
         let Some(generation) = self.generation_of(handle).filter(|generation| *generation > 0) else {
             return false;
@@ -149,7 +204,8 @@ impl Slot {
             0 => false,
             // A slot whose handles are used up had all of them.
             RETIRED | 1..=INDEX_MASK => true,
-            present => self.generation_of(present).is_some_and(|now| generation < now),
+            // The same: a put that met a pin has made it valid again since.
+            present => self.generation_of(present).is_some_and(|now| generation <= now),
         }
     }
 
@@ -337,14 +393,14 @@ pub(crate) fn allocate(
     let class = if usize::from(class) < cache::MAGAZINES { class } else { OVERSIZED };
     let facts = (u64::from(class) << CLASS_SHIFT) | (u64::from(flags) << FLAGS_SHIFT);
     // No mapping is larger than the mask: addresses have 48 bits.
-    slot.meta.store(facts | (capacity as u64 & CAPACITY_MASK), Ordering::Relaxed);
+    slot.meta.store(facts | (capacity as u64 & CAPACITY_MASK), Ordering::Release);
     slot.step.store(step_of(u64::from(index)), Ordering::Relaxed);
-    slot.data.store(data.as_ptr(), Ordering::Relaxed);
-    slot.len.store(0, Ordering::Relaxed);
+    slot.data.store(data.as_ptr(), Ordering::Release);
+    slot.len.store(0, Ordering::Release);
     slot.site.store(0, Ordering::Relaxed);
     slot.taken.store(0, Ordering::Relaxed);
     slot.pins.store(0, Ordering::Relaxed);
-    slot.pool.store(pool, Ordering::Relaxed);
+    slot.pool.store(pool, Ordering::Release);
     // Pairs with the acquire load of whoever checks a handle.
     // A slot used before goes on where its handles ended: the old ones stay invalid for ever.
     let present = match slot.handle.load(Ordering::Relaxed) {
@@ -414,7 +470,7 @@ fn reserve_table() -> Option<u32> {
 pub(crate) fn free(slot: &'static Slot) {
     let handle = slot.handle.load(Ordering::Relaxed);
     slot.taken.store(0, Ordering::Relaxed);
-    slot.pool.store(std::ptr::null_mut(), Ordering::Relaxed);
+    slot.pool.store(std::ptr::null_mut(), Ordering::Release);
     let next = slot.successor(handle);
     // Pairs with the acquire loads of whoever checks a handle.
     if slot.is_worn_out() || next <= INDEX_MASK {
@@ -430,7 +486,7 @@ pub(crate) fn renew(old: &'static Slot) -> Option<&'static Slot> {
     let data = NonNull::new(old.data.load(Ordering::Relaxed))?;
     // The new slot takes the old one's reference to the pool over.
     let new = allocate(old.pool.load(Ordering::Relaxed), old.class(), old.flags(), data, old.capacity())?;
-    new.len.store(old.len.load(Ordering::Relaxed), Ordering::Relaxed);
+    new.len.store(old.len.load(Ordering::Relaxed), Ordering::Release);
     new.site.store(old.site.load(Ordering::Relaxed), Ordering::Relaxed);
     new.taken.store(old.taken.load(Ordering::Relaxed), Ordering::Relaxed);
     new.pins.store(old.pins.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -503,7 +559,8 @@ mod tests {
         let second = slot.handle.load(Ordering::Relaxed);
         assert_ne!(first, second);
         assert!(slot.was_valid(first));
-        assert!(!slot.was_valid(second));
+        let third = slot.successor(second);
+        assert!(slot.was_valid(second) && !slot.was_valid(third));
         let forged = (1..2000_u64).filter(|n| slot.was_valid(second ^ n)).count();
         assert!(forged <= 1, "{forged} forged handles look like old ones");
         slot.set_flags(MAPPED | UNTOUCHED);

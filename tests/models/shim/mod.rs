@@ -18,7 +18,7 @@ mod world;
 
 pub(crate) use lock::{Condvar, Mutex, MutexGuard, RawLock, lock_as_products_do, spins};
 pub(crate) use words::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
-pub(crate) use world::{begin, end, forget};
+pub(crate) use world::{begin, end, forget, print_trace};
 
 use std::ptr::NonNull;
 use std::sync::OnceLock;

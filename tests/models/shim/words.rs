@@ -43,17 +43,26 @@ impl Word {
     }
 
     fn atom(&self) -> *mut Atom {
+        world::atom(self.number())
+    }
+
+    /// Returns the number of the atomic, which is to be stored into.
+    fn atom_to_write(&self) -> *mut Atom {
+        let number = self.number();
+        world::written(number);
+        world::atom(number)
+    }
+
+    fn number(&self) -> u32 {
         let place = self.place.get();
         assert!(place != GONE, "an atomic is used whose memory was given back");
         let generation = world::generation();
-        let number = if (place >> 32) as u32 == generation {
-            place as u32
-        } else {
-            let number = world::adopt();
-            self.place.set((u64::from(generation) << 32) | u64::from(number));
-            number
-        };
-        world::atom(number)
+        if (place >> 32) as u32 == generation {
+            return place as u32;
+        }
+        let number = world::adopt();
+        self.place.set((u64::from(generation) << 32) | u64::from(number));
+        number
     }
 
     /// Loads as C++ has it: a sequentially consistent load finds no value older than the last sequentially consistent
@@ -66,8 +75,11 @@ impl Word {
         let order = weakened(order, fault);
         let atom = self.atom();
         // SAFETY: atoms stay until the next execution, and no reference to one lives across a call into the engine but
-        // this shared one to its raw part, which nothing changes.
-        let raw = unsafe { &(*atom).raw };
+        // this shared one, to parts that nothing changes.
+        let Atom { raw, races, .. } = unsafe { &*atom };
+        if let Some(races) = races {
+            super::engine::touch(races);
+        }
         let value = raw.load(order);
         // SAFETY: no other thread runs until the next call into the engine.
         let noted = unsafe { &*atom };
@@ -75,8 +87,11 @@ impl Word {
             // An exchange that fails finds the newest value.
             let absent = noted.absent();
             let newest = raw.compare_exchange(absent, absent, order, order);
-            return newest.unwrap_or_else(|newest| newest).wrapping_add(self.init());
+            let newest = newest.unwrap_or_else(|newest| newest).wrapping_add(self.init());
+            world::trace(|| format!("{at} load {newest:#x} of {:p}", self));
+            return newest;
         }
+        world::trace(|| format!("{at} load {:#x} of {:p}", value.wrapping_add(self.init()), self));
         value.wrapping_add(self.init())
     }
 
@@ -86,11 +101,12 @@ impl Word {
             return;
         }
         let order = weakened(order, fault);
-        let atom = self.atom();
+        let atom = self.atom_to_write();
         let value = value.wrapping_sub(self.init());
         // SAFETY: as in `load`.
         let raw = unsafe { &(*atom).raw };
         raw.store(value, order);
+        world::trace(|| format!("{at} store {:#x} to {:p}", value.wrapping_add(self.init()), self));
         // SAFETY: as in `load`.
         unsafe { (*atom).stored(value, order) };
     }
@@ -113,12 +129,14 @@ impl Word {
             return self.load(Ordering::Relaxed, faults::nowhere());
         }
         let order = weakened(order, fault);
-        let atom = self.atom();
+        let atom = self.atom_to_write();
         // SAFETY: as in `load`.
         let raw = unsafe { &(*atom).raw };
         let before = operation(raw, order).wrapping_add(self.init());
+        let after = change(before);
+        world::trace(|| format!("{at} change {before:#x} to {after:#x} in {:p}", self));
         // SAFETY: as in `load`.
-        unsafe { (*atom).stored(change(before).wrapping_sub(self.init()), order) };
+        unsafe { (*atom).stored(after.wrapping_sub(self.init()), order) };
         before
     }
 
@@ -140,11 +158,12 @@ impl Word {
             return Ok(before);
         }
         let (success, failure) = (weakened(success, fault), weakened(failure, fault));
-        let atom = self.atom();
+        let atom = self.atom_to_write();
         let (current, new) = (current.wrapping_sub(self.init()), new.wrapping_sub(self.init()));
         // SAFETY: as in `load`.
         let raw = unsafe { &(*atom).raw };
         let result = raw.compare_exchange(current, new, success, failure);
+        world::trace(|| format!("{at} exchange {current:#x} for {new:#x} gives {result:x?} in {:p}", self));
         if result.is_ok() {
             // SAFETY: as in `load`.
             unsafe { (*atom).stored(new, success) };

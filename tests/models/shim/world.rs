@@ -1,6 +1,8 @@
 //! Holds the atomics and locks of the present execution.
 
 use std::cell::UnsafeCell;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::engine::{RawAtomic, RawGuard, RawMutex};
@@ -33,11 +35,24 @@ pub(super) struct Atom {
     count: usize,
     /// Whether there was such a store, and whether the list is whole.
     pub consistent: bool,
+    pub races: Option<Races>,
+}
+
+/// What makes loads of a word that is also stored into, while several threads run, depend on each other.
+///
+/// loom remembers one access to an atomic, the last, and runs a store also before that one. A load that another thread's
+/// load followed is forgotten, and so would be the order in which the store comes before it: `a` loads, `b` loads, `b`
+/// stores. So `b`'s load touches a second atomic, as `a`'s does: loom tries both orders of those, and then meets the store
+/// behind `a`'s load, as the last access.
+pub(super) struct Races {
+    pub touched: RawAtomic,
+    /// The threads that store into the word, a bit each.
+    pub writers: u64,
 }
 
 impl Atom {
     fn new() -> Atom {
-        Atom { raw: RawAtomic::new(0), since: [0; SINCE_MAX], count: 0, consistent: false }
+        Atom { raw: RawAtomic::new(0), since: [0; SINCE_MAX], count: 0, consistent: false, races: None }
     }
 
     /// Notes a store.
@@ -104,6 +119,8 @@ pub(crate) fn begin() {
     // SAFETY: the execution has one thread yet.
     let world = unsafe { &mut *WORLD.get() };
     world.used = 0;
+    // SAFETY: as in `trace`.
+    unsafe { (*TRACE.get()).clear() };
     world.latches.clear();
     let count = match MOST.load(Ordering::Relaxed) as usize {
         0 => ATOMS,
@@ -112,6 +129,12 @@ pub(crate) fn begin() {
     world.atoms.truncate(count);
     world.atoms.iter_mut().for_each(|atom| **atom = Atom::new());
     world.atoms.resize_with(count, || Box::new(Atom::new()));
+    // SAFETY: as above.
+    for (number, writers) in unsafe { &*WRITERS.get() } {
+        if let Some(atom) = world.atoms.get_mut(*number as usize) {
+            atom.races = Some(Races { touched: RawAtomic::new(0), writers: *writers });
+        }
+    }
 }
 
 /// Ends an execution.
@@ -121,9 +144,57 @@ pub(crate) fn end() {
     MOST.fetch_max(used as u32, Ordering::Relaxed);
 }
 
+/// The steps of the execution, where they are wanted: of one that failed, when it is run again.
+static TRACE: Racy<Vec<String>> = Racy::new(Vec::new());
+
+/// Notes a step.
+pub(super) fn trace(step: impl FnOnce() -> String) {
+    static WANTED: OnceLock<bool> = OnceLock::new();
+    if *WANTED.get_or_init(|| std::env::var_os("MODELS_TRACE").is_some()) {
+        let line = format!("{} {}", super::engine::thread(), step());
+        // SAFETY: no reference to the list lives across a call into the engine.
+        unsafe { (*TRACE.get()).push(line) };
+    }
+}
+
+/// Prints the steps of the execution so far.
+pub(crate) fn print_trace() {
+    // SAFETY: as in `trace`.
+    unsafe { (*TRACE.get()).iter() }.for_each(|line| eprintln!("{line}"));
+}
+
 /// Begins another model.
 pub(crate) fn forget() {
     MOST.store(0, Ordering::Relaxed);
+    // SAFETY: no execution is on.
+    unsafe { (*WRITERS.get()).clear() };
+    // SAFETY: as above.
+    unsafe { (*FOUND.get()).clear() };
+}
+
+/// Which threads store into which atoms while several run: what the executions so far have found, and what the present
+/// ones go by.
+static FOUND: Racy<BTreeMap<u32, u64>> = Racy::new(BTreeMap::new());
+static WRITERS: Racy<BTreeMap<u32, u64>> = Racy::new(BTreeMap::new());
+
+/// Takes over what was found. `true`: there is something new, and the model must be explored anew.
+pub(crate) fn learn() -> bool {
+    // SAFETY: no execution is on.
+    let found = unsafe { &*FOUND.get() };
+    // SAFETY: as above.
+    let writers = unsafe { &mut *WRITERS.get() };
+    let new = found != writers;
+    writers.clone_from(found);
+    new
+}
+
+/// Notes that a thread stores into an atom.
+pub(super) fn written(number: u32) {
+    if let Some(thread) = super::engine::racing_thread() {
+        // SAFETY: no reference to the map lives across a call into the engine.
+        let found = unsafe { &mut *FOUND.get() };
+        *found.entry(number).or_default() |= 1 << thread;
+    }
 }
 
 /// Returns the number of an atomic nobody has.
