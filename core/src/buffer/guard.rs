@@ -262,6 +262,8 @@ fn map_with_guard(inside: usize, page: usize, align: usize) -> Option<NonNull<u8
     let behind = unsafe { base.add(inside) };
     // SAFETY: as above; nobody knows the mapping yet.
     if unsafe { memory::forbid(behind, page) } {
+        // SAFETY: as above.
+        unsafe { memory::set_apart(behind, page) };
         return Some(base);
     }
     // SAFETY: just mapped, known to nobody else.
@@ -365,8 +367,9 @@ pub(crate) fn give_up(entry: Entry) {
     let Some(base) = NonNull::new(start as *mut u8) else {
         return;
     };
+    // The page behind is inaccessible anyway.
     // SAFETY: the mapping of a lease that is over, by the caller's word.
-    if unsafe { memory::forbid(base, bytes) } {
+    if unsafe { memory::forbid(base, bytes - memory::page_size()) } {
         region.state.store(PAST, Ordering::SeqCst);
         PLACES.lock().give_past(place);
         return;
