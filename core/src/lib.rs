@@ -36,7 +36,7 @@ mod sync;
 mod tools;
 
 pub use buffer::raw;
-pub use buffer::{BufferPool, Builder, Detached, Held, Lease, PutError, Writer, default_pool};
+pub use buffer::{Act, BufferPool, Builder, Detached, Held, Lease, PutError, Writer, default_pool};
 pub use check::Check;
 pub use error::{Error, ErrorKind, Result};
 pub use fault::report_faults;
