@@ -3,6 +3,7 @@
     contender.py PEER WORK SIZE[,SIZE...] [--ms N]
     contender.py --list
 
+N is how long one size is measured (default 30); in the work rss it is the longest rest.
 One JSON object per size, with the keys that tests/bench/README.md explains. `ns` is without the cost of the bare loop.
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 
 import measure
 import works
-from peers import PEERS, Peer, versions
+from peers import PEERS, SETTINGS, Peer, versions
 
 
 def first(name: str, size: int) -> dict[str, Any]:
@@ -49,8 +50,8 @@ def row(name: str, peer: Peer, work: str, size: int, ms: float) -> dict[str, Any
     if work == "first":
         return first(name, size)
     if work == "rss":
-        at = [0.0, 1.0] if ms < 20 else [0.0, 1.0, 5.0, 10.0, 30.0]
-        found = works.burst_of_a_gib(peer, at, measure.resident_kib)
+        at = [second for second in (0.0, 1.0, 5.0, 10.0, 30.0) if second * 1000 <= ms]
+        found = works.burst_of_a_gib(peer, size, at, measure.resident_kib)
         return {"rss_kib": found, "peak_rss_kib": measure.resident_kib("VmHWM"), "settled_rss_kib": int(found[-1][1])}
     if work == "metrics":
         if not peer.millpond:
@@ -76,12 +77,12 @@ def row(name: str, peer: Peer, work: str, size: int, ms: float) -> dict[str, Any
 
 def main(arguments: list[str]) -> int:
     if arguments == ["--list"]:
-        print(json.dumps({"peers": list(PEERS), "works": works.SIZES, "versions": versions()}))
+        print(json.dumps({"peers": list(PEERS), "works": works.SIZES, "versions": versions(), "settings": SETTINGS}))
         return 0
     if len(arguments) == 3 and arguments[0] == "--first":
         first_here(arguments[1], int(arguments[2]))
         return 0
-    ms = 30.0
+    ms = 30_000.0 if arguments[1:2] == ["rss"] else 30.0
     if len(arguments) == 5 and arguments[3] == "--ms":
         ms = float(arguments.pop())
         arguments.pop()
@@ -99,8 +100,8 @@ def main(arguments: list[str]) -> int:
             told |= row(name, peer, work, size, ms)
         except works.Skip as why:
             told["skip"] = str(why)
-        except (ImportError, MemoryError) as why:
-            told["skip"] = f"{type(why).__name__}: {why}"
+        except Exception as why:  # Whatever it is, a row of the report shows it, and the next size is measured.
+            told["skip"] = f"failed: {type(why).__name__}: {why}"
         print(json.dumps(told), flush=True)
     return 0
 

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-# glibc keeps everything it ever got with these two, whatever the sizes.
-KEEP = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
-
+# glibc gives nothing back with these, whatever the sizes: it maps nothing apart and never trims its heap.
+KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
 
 @dataclass(frozen=True)
 class Peer:
@@ -93,12 +92,12 @@ _EMPTY = {"take": "empty(size, u8)", "give": "del b", "pair": "empty(size, u8)",
 
 PEERS: dict[str, Peer] = {
     "millpond": Peer(names=_millpond(), clear="put(b)", **_LEASE),
-    "millpond, sized": Peer(names=_sized(), clear="put(b)", **_LEASE),
-    "millpond, not clearing": Peer(names=_sized(clear="never"), **_LEASE),
+    "millpond-sized": Peer(names=_sized(), clear="put(b)", **_LEASE),
+    "millpond-noclear": Peer(names=_sized(clear="never"), **_LEASE),
     "bytearray": Peer(names=_plain, **_BYTES),
-    "bytearray, MALLOC_*": Peer(names=_plain, env=KEEP, **_BYTES),
+    "bytearray, glibc-tuned": Peer(names=_plain, env=KEEP, **_BYTES),
     "numpy.empty": Peer(names=_numpy, **_EMPTY),
-    "numpy.empty, MALLOC_*": Peer(names=_numpy, env=KEEP, **_EMPTY),
+    "numpy.empty, glibc-tuned": Peer(names=_numpy, env=KEEP, **_EMPTY),
     "numpy.zeros": Peer("zeros(size, u8)", "del b", "zeros(size, u8)", _numpy, clear="del b", array="b"),
     "bytearray list": Peer(
         "free[size].pop() if free[size] else make(size)",
@@ -110,6 +109,14 @@ PEERS: dict[str, Peer] = {
     ),
     "mmap": Peer("map(-1, size)", "b.close()", "map(-1, size).close()", _mmap, clear="b.close()", block="map(-1, size)"),
 }
+
+
+SETTINGS = {
+    "millpond": "a pool with nothing but defaults",
+    "millpond-sized": "a class for the largest size, limits and thread cache as large as the work needs",
+    "millpond-noclear": "as millpond-sized, and clear='never'",
+    "bytearray list": "free lists by size, buffers as they were left; cleared by hand in the works clear*",
+} | {name: " ".join(f"{key}={value}" for key, value in peer.env.items()) for name, peer in PEERS.items() if peer.env}
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from peers import Peer
 
-KIB, MIB = 1 << 10, 1 << 20
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 SMALL = [512, KIB, 4 * KIB, 4 * KIB + 1, 16 * KIB, 64 * KIB, 64 * KIB + 1, 256 * KIB, MIB]
 LARGE = [4 * MIB, 16 * MIB, 64 * MIB, 256 * MIB]
 
@@ -31,7 +31,7 @@ BODIES = {
     "clearall": "b = {take}; b[0:size] = data; {clear}",
 }
 DIRTIED = {"clear0": 0, "clear64": 64, "clear4k": 4 * KIB}
-BURSTS = {"burst1": 1, "burst8": 8, "burst32": 32, "burst128": 128, "readinto8": 8}
+BURSTS = {"burst1": 1, "burst8": 8, "burst32": 32, "burst128": 128, "fill8": 8}
 MIXED = {"mixed64k": 64 * KIB, "mixed1m": MIB}
 SLOTS = 64
 
@@ -48,7 +48,7 @@ SIZES: dict[str, list[int]] = {
     "burst8": [64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB],
     "burst32": [64 * KIB, 256 * KIB, MIB, 4 * MIB],
     "burst128": [64 * KIB, 256 * KIB, MIB],
-    "readinto8": [64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB],
+    "fill8": [64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB],
     "mixed64k": [64 * KIB],
     "mixed1m": [MIB],
     "twothreads": [KIB, 4 * KIB, 64 * KIB],
@@ -56,9 +56,9 @@ SIZES: dict[str, list[int]] = {
     "clear64": [64 * KIB, MIB, 16 * MIB],
     "clear4k": [64 * KIB, MIB, 16 * MIB],
     "clearall": [64 * KIB, MIB, 16 * MIB],
-    "rss": [MIB],
-    "first": [4 * KIB, MIB],
-    "metrics": [4 * KIB],
+    "rss": [64 * KIB, MIB],
+    "first": [KIB, MIB],
+    "metrics": [0],
 }
 
 
@@ -138,7 +138,7 @@ def _turn(peer: Peer, work: str, size: int, names: dict[str, Any]) -> str:
 
 
 def _burst(peer: Peer, work: str, count: int, names: dict[str, Any]) -> Callable[[int], None]:
-    if work == "readinto8":
+    if work == "fill8":
         names["source"] = open("/dev/zero", "rb", buffering=0)
         fill = "source.readinto(b)"
     else:
@@ -180,10 +180,10 @@ def _two_threads(peer: Peer, names: dict[str, Any]) -> Callable[[int], None]:
     return both
 
 
-def burst_of_a_gib(peer: Peer, seconds: list[float], resident: Callable[[], int]) -> list[list[float]]:
-    """Takes 1 GiB in buffers of 1 MiB, touches each page, gives all back, and returns resident KiB at these times after."""
-    names = peer.names(MIB, 2 * MIB) | {"size": MIB}
-    burst = _burst(peer, "burst", 1024, names)
+def burst_of_a_gib(peer: Peer, size: int, seconds: list[float], resident: Callable[[], int]) -> list[list[float]]:
+    """Takes 1 GiB in buffers of `size`, touches each page, gives all back, and returns resident KiB at these times after."""
+    names = peer.names(size, GIB) | {"size": size}
+    burst = _burst(peer, "burst", GIB // size, names)
     rows: list[list[float]] = [[-1, resident()]]
     burst(1)
     started = time.monotonic()
