@@ -330,6 +330,11 @@ pub(crate) fn note_get(entry: Entry, len: usize, site: Site) {
     region.getter.store(thread(), Ordering::Relaxed);
 }
 
+/// Corrects the place where a guarded lease was got.
+pub(crate) fn got_at(slot: &Slot, site: Site) {
+    TABLE[place_of(slot)].got.store(site.bits(), Ordering::Relaxed);
+}
+
 /// Notes who put a guarded lease.
 pub(crate) fn note_put(entry: Entry, handle: u64, site: Site) {
     let region = &TABLE[place_of(entry.slot)];
@@ -462,6 +467,11 @@ pub(crate) fn is_intact(entry: Entry, len: usize, handle: u64) -> bool {
     let canary = slot::canary(handle).to_le_bytes();
     let bytes = canary.into_iter().cycle();
     slack(entry, len).iter().zip(bytes).all(|(place, byte)| place.load(Ordering::Relaxed) == byte)
+}
+
+/// Says whether an address is in a guarded lease's pages. For a signal handler, as [`describe`].
+pub(crate) fn is_known(address: usize) -> bool {
+    find(address).is_some()
 }
 
 /// Describes the access to `address`, if it is in a guarded lease's pages. For a signal handler: takes no lock and no
