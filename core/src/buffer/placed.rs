@@ -57,7 +57,8 @@ impl BufferPool {
         loop {
             let now = Instant::now();
             let left = deadline.map_or(step, |deadline| deadline.saturating_duration_since(now));
-            let last = left <= step;
+            // A time that is further away than the clock counts never comes.
+            let last = deadline.is_some() && left <= step;
             let patience = if last { Patience::Until(now + left) } else { Patience::Quietly(now + step) };
             match self.get_with(len, patience, site) {
                 Err(error) if error.kind() == ErrorKind::Exhausted && !last => {
