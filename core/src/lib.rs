@@ -34,6 +34,7 @@ mod site;
 mod stats;
 mod sync;
 mod tools;
+mod trace;
 
 pub use buffer::raw;
 pub use buffer::{Act, BufferPool, Builder, Detached, Held, Lease, PutError, Writer, default_pool};

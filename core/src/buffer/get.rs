@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ClearPolicy, LimitPolicy};
 use crate::site::Site;
 use crate::tools;
+use crate::trace;
 
 /// What a get does at the limit.
 #[derive(Copy, Clone)]
@@ -97,6 +98,7 @@ impl Inner {
         if self.check().records() {
             history::got(entry.slot.index(), site);
         }
+        trace::got(self.id, entry.slot.index(), len);
         tools::lend(entry, len);
     }
 

@@ -162,6 +162,7 @@ impl Builder {
     pub fn build(self) -> Result<BufferPool> {
         crate::fork::prepare_process()?;
         crate::report::prepare()?;
+        crate::trace::prepare()?;
         let pool = BufferPool::from_inner(registry::register(|id| Inner::new(id, &self.options))?);
         if let Some(interval) = self.options.maintain_every {
             ticker::start(pool.id(), interval).ok_or_else(registry::no_memory)?;

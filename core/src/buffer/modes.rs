@@ -8,6 +8,7 @@ use super::registry;
 use crate::check::Check;
 use crate::inject::Injection;
 use crate::tools;
+use crate::trace;
 
 impl Inner {
     pub(crate) fn check(&self) -> Check {
@@ -48,7 +49,7 @@ impl Inner {
 
     /// Says whether gets and puts are looked at one by one, so that threads keep nothing for themselves.
     pub(super) fn goes_the_long_way(&self) -> bool {
-        self.check().records() || !self.keeps || tools::watch() || self.injects()
+        self.check().records() || !self.keeps || tools::watch() || trace::is_on() || self.injects()
     }
 
     /// Says whether anything goes wrong on purpose.

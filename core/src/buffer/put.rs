@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::options::ClearPolicy;
 use crate::site::Site;
 use crate::tools;
+use crate::trace;
 
 /// The most entries that leave a magazine at a time.
 const BATCH_MAX: usize = 32;
@@ -124,6 +125,7 @@ impl Inner {
         if self.check().records() {
             history::put(entry.slot.index(), handle, len, site);
         }
+        trace::put(self.id, entry.slot.index(), len);
     }
 
     /// Keeps or destroys a buffer that is clean and whose lease is counted; what is destroyed counts as discarded.
