@@ -9,16 +9,17 @@
 //! 5100,2,1,p,7,65536
 //! ```
 //!
-//! `ns` counts from the file's beginning and never decreases; threads and pools are numbered as they come; `g` is a get and
-//! `p` what ends it; `lease` tells leases apart that are out at the same time, and is used again after the end. A number that
-//! is got again without an end was detached. A child of fork writes nothing; pools go the long way while they are traced.
+//! `ns` counts from the file's beginning and never decreases; threads are numbered as they come, pools as they were made;
+//! `g` is a get and `p` what ends it; `lease` tells leases apart that are out at the same time, and is used again after the
+//! end. A number that is got again without an end was detached. A child of fork writes nothing; pools go the long way while
+//! they are traced.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::buffer::registry;
+use crate::buffer::{cache, registry};
 use crate::environment;
 use crate::error::{Error, Result, Text};
 use crate::sync::{AtomicU32, Lock};
@@ -117,6 +118,7 @@ fn note(pool: u64, act: char, lease: usize, len: usize) {
         return;
     }
     let time = now().saturating_sub(file.start);
+    let pool = cache::number_of(pool);
     // Six numbers fit.
     let _ = writeln!(line, "{time},{thread},{pool},{act},{lease},{len}");
     file.append(&line.bytes[..line.len]);
