@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test misuse bench campaigns forge fuzz tsan tools install fmt lint clean
+.PHONY: help demo test misuse bench campaigns coverage forge fuzz mutants tsan tools install fmt lint clean
 
 # Where `make install` puts the C library, its headers, the pkg-config file and the CMake package.
 PREFIX ?= /usr/local
@@ -12,6 +12,9 @@ DIR ?=
 STRICT ?=
 # How long `make fuzz` fuzzes, in seconds.
 SECONDS ?= 600
+# FILE=words: only mutants of source files whose path contains one of the words; AGAIN=1: those that survived before too.
+FILE ?=
+AGAIN ?=
 # PART=name: only the parts of `make test` whose name contains it.
 PART ?=
 
@@ -41,6 +44,12 @@ forge: ## guess handles: 10^9 guesses in Rust, 10^8 in C; about six minutes
 
 fuzz: ## fuzz the C library under AddressSanitizer: make fuzz [SECONDS=N], N seconds in all
 	@SECONDS_EACH=$$(( ($(SECONDS) + 7) / 8 )) bash tests/fuzz/run.sh
+
+coverage: ## lines and branches of core and ffi-c that the tests reach, with floors; about fifteen minutes
+	@bash tests/coverage/run.sh
+
+mutants: ## small bugs in core and ffi-c that a test must find: make mutants [FILE=...] [AGAIN=1]; hours, goes on where it stopped
+	@AGAIN=$(AGAIN) "$$(bash tests/tools/prerequisites.sh --python)" tests/mutants/run.py $(FILE)
 
 tsan: ## C threads on the static library under ThreadSanitizer, twenty times as long as in make test
 	@TIMES=20 bash tests/campaigns/tsan.sh

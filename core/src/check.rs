@@ -27,7 +27,8 @@ pub enum Check {
     /// [`report_faults`](crate::report_faults).
     Sample(NonZeroU32),
     /// `full`: as `sites`, and buffers are used again as late as possible, filled with a pattern meanwhile: a write into a
-    /// buffer after its put is found and attributed when the buffer comes back.
+    /// buffer after its put is found and attributed when the buffer comes back. Up to 256 buffers and 64 MiB wait so, a
+    /// quarter of `max_bytes` at most; they count as retained, beyond `max_retained_bytes`.
     Full,
 }
 

@@ -6,6 +6,8 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::buffer::guard;
+#[cfg(target_arch = "x86_64")]
+use crate::buffer::memory;
 use crate::error::{Error, ErrorKind, Result};
 
 const SIGNALS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
@@ -23,7 +25,7 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 /// belongs to a lease that a pool [guards](crate::Check::Sample): which lease, where it was got and put, how far off the
 /// access is. It then lets the handler run that stood before, or the system's default, so that the process ends, or goes
 /// on, as it would have without. A handler that another library installs later is asked first and must pass on what it does
-/// not know.
+/// not know: by calling ours, or by putting ours back and raising the signal, as Python's `faulthandler` does.
 ///
 /// The report is written without taking a lock or memory. Calling this again does nothing.
 ///
@@ -50,6 +52,77 @@ pub fn report_faults() -> Result<()> {
     Ok(())
 }
 
+/// How far up the stack the fault is looked for that another handler was asked about.
+#[cfg(target_arch = "x86_64")]
+const LOOK_UP: usize = 16 << 10;
+
+/// Returns the address that was touched. Another handler that was asked first and passes the fault on by raising the signal
+/// leaves the address behind.
+fn address_of(fault: &libc::siginfo_t, context: *const libc::c_void) -> Option<usize> {
+    if !was_sent(fault) {
+        // SAFETY: of a fault, which has an address.
+        return Some(unsafe { fault.si_addr() } as usize);
+    }
+    // SAFETY: of a signal that was sent, which has a sender.
+    let sender = unsafe { fault.si_pid() };
+    // SAFETY: takes nothing and cannot fail.
+    let own = unsafe { libc::getpid() };
+    if sender != own || context.is_null() {
+        return None;
+    }
+    // SAFETY: the system passes the context that was interrupted.
+    find_on_stack(unsafe { &*context.cast::<libc::ucontext_t>() })
+}
+
+/// Says whether a process sent the signal: `SI_TKILL`, `SI_USER`.
+fn was_sent(fault: &libc::siginfo_t) -> bool {
+    fault.si_code <= 0
+}
+
+/// Looks for the registers that the system saved for the handler that was asked first: they stand on the stack, a little
+/// above where that handler was interrupted.
+#[cfg(target_arch = "x86_64")]
+fn find_on_stack(context: &libc::ucontext_t) -> Option<usize> {
+    /// The number of the trap in which an address is not accessible.
+    const PAGE_FAULT: u64 = 14;
+    const ERROR_MAX: u64 = 0xffff;
+    let page = memory::page_size();
+    let mut readable = 0;
+    let start = context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize;
+    let places = (start.next_multiple_of(size_of::<u64>())..).step_by(size_of::<u64>());
+    for place in places.take(LOOK_UP / size_of::<u64>()) {
+        let last = place + 3 * size_of::<u64>();
+        if last >= readable {
+            let next = last / page * page;
+            if !is_mapped(next, page) {
+                return None;
+            }
+            readable = next + page;
+        }
+        // As the registers stand there: what was wrong, the trap, the mask of signals, the address.
+        // SAFETY: words of the thread's own stack, in pages that are there.
+        let [error, trap, _, address] = unsafe { std::ptr::read_volatile(place as *const [u64; 4]) };
+        if error <= ERROR_MAX && trap == PAGE_FAULT && guard::is_known(address as usize) {
+            return Some(address as usize);
+        }
+    }
+    None
+}
+
+/// Elsewhere the fault that another handler was asked about first is not found.
+#[cfg(not(target_arch = "x86_64"))]
+fn find_on_stack(_: &libc::ucontext_t) -> Option<usize> {
+    None
+}
+
+/// Says whether a page is mapped. It is part of a stack then, so that it can be read.
+#[cfg(target_arch = "x86_64")]
+fn is_mapped(start: usize, len: usize) -> bool {
+    let mut state = 0;
+    // SAFETY: asks about one page, for which there is one byte.
+    unsafe { libc::mincore(start as *mut libc::c_void, len, &raw mut state) == 0 }
+}
+
 /// Room for one report.
 struct Text {
     bytes: [u8; 1024],
@@ -69,10 +142,8 @@ impl fmt::Write for Text {
 extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the system passes the address of a siginfo.
     let fault = unsafe { &*info };
-    // SAFETY: of a fault, which has an address; a signal that was sent has another word there, which is no lease's.
-    let address = unsafe { fault.si_addr() } as usize;
     let mut text = Text { bytes: [0; 1024], len: 0 };
-    if guard::describe(address, &mut text).is_some() {
+    if address_of(fault, context).is_some_and(|address| guard::describe(address, &mut text).is_some()) {
         // SAFETY: writes initialised bytes; the result does not matter.
         unsafe { libc::write(2, text.bytes.as_ptr().cast(), text.len) };
     }
@@ -88,10 +159,16 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
     match before.sa_sigaction {
         // To ignore a fault would only repeat it.
         libc::SIG_DFL | libc::SIG_IGN => {
-            // SAFETY: an all-zero sigaction is the default action; the instruction runs again and ends the process.
+            // SAFETY: an all-zero sigaction is the default action; an instruction that faults runs again and ends the process.
             let default: libc::sigaction = unsafe { std::mem::zeroed() };
             // SAFETY: points to a sigaction.
             unsafe { libc::sigaction(signal, &raw const default, std::ptr::null_mut()) };
+            // SAFETY: as in `handle`.
+            if was_sent(unsafe { &*info }) {
+                // No instruction will bring it again.
+                // SAFETY: takes a number; the default action ends the process.
+                unsafe { libc::raise(signal) };
+            }
         }
         address if before.sa_flags & libc::SA_SIGINFO != 0 => {
             type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);

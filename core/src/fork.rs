@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::site;
 use crate::sync::{self, Lock, MutexGuard};
 use crate::tools;
+use crate::trace;
 
 thread_local! {
     /// Whether this thread is between the handlers.
@@ -72,6 +73,7 @@ extern "C" fn before() {
     site::lock_for_fork();
     history::lock_for_fork();
     guard::lock_for_fork();
+    trace::lock_for_fork();
     FORKING.set(true);
 }
 
@@ -88,6 +90,8 @@ fn after(child: bool) {
         return;
     }
     // SAFETY: `before` took the lock on this thread, of which a child has the copy.
+    unsafe { trace::unlock_after_fork(child) };
+    // SAFETY: as above.
     unsafe { guard::unlock_after_fork() };
     // SAFETY: as above.
     unsafe { history::unlock_after_fork() };

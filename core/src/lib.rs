@@ -37,9 +37,10 @@ mod site;
 mod stats;
 mod sync;
 mod tools;
+mod trace;
 
 pub use buffer::raw;
-pub use buffer::{BufferPool, Builder, Detached, Held, Lease, PutError, Writer, default_pool};
+pub use buffer::{Act, BufferPool, Builder, Detached, Held, Lease, PutError, Writer, default_pool};
 pub use check::Check;
 pub use error::{Error, ErrorKind, Result};
 pub use fault::report_faults;

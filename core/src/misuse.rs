@@ -10,9 +10,9 @@ use crate::buffer::slot::Slot;
 use crate::error::{Error, ErrorKind};
 use crate::site::Site;
 
-/// Counts a misuse in the pool and describes it. Sites that are not known are left out.
+/// Counts a misuse in the pool and describes it. What is not known of the acts is left out.
 #[cold]
-pub(crate) fn report(inner: &Inner, kind: ErrorKind, len: usize, got: Site, first_put: Site, here: Site) -> Error {
+pub(crate) fn report(inner: &Inner, kind: ErrorKind, len: usize, got: Act, first_put: Act, here: Site) -> Error {
     let counts = &inner.counts;
     let (counter, what, advice) = match kind {
         ErrorKind::DoublePut => {
@@ -36,14 +36,11 @@ pub(crate) fn report(inner: &Inner, kind: ErrorKind, len: usize, got: Site, firs
     if let Some(counter) = counter {
         add(counter, 1);
     }
-    let report = Report {
-        pool: &inner.name,
-        kind,
-        len,
-        what,
-        advice,
-        sites: [("got", got), ("first put", first_put), ("now", here)],
-    };
+    let recorded = got.thread.is_known() || first_put.thread.is_known();
+    let thread = if recorded { Thread::current() } else { Thread::default() };
+    let now = Act { thread, ..Act::at(here) };
+    let acts = [("got", got), ("first put", first_put), ("now", now)];
+    let report = Report { pool: &inner.name, kind, len, what, advice, acts };
     Error::new(kind, report)
 }
 
@@ -132,7 +129,7 @@ struct Report<'a> {
     len: usize,
     what: &'a str,
     advice: &'a str,
-    sites: [(&'a str, Site); 3],
+    acts: [(&'a str, Act); 3],
 }
 
 impl fmt::Display for Report<'_> {
@@ -143,8 +140,8 @@ impl fmt::Display for Report<'_> {
         } else {
             write!(f, "a lease of {len} bytes of pool \"{pool}\" {what}")?;
         }
-        for (label, site) in self.sites.iter().filter(|(_, site)| site.is_known()) {
-            write!(f, ", {label} at {site}")?;
+        for (label, act) in self.acts.iter().filter(|(_, act)| act.is_known()) {
+            write!(f, ", {label}{act}")?;
         }
         write!(f, "; {advice}")
     }

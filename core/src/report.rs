@@ -2,9 +2,10 @@
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::buffer::inner::Inner;
+use crate::buffer::slot::Slot;
 use crate::buffer::{history, registry, slot};
 use crate::clock;
 use crate::environment;
@@ -56,13 +57,25 @@ fn form() -> Form {
 
 extern "C" fn at_exit() {
     // A panic must not leave a C function; there is nothing to be told of it any more.
-    let _ = std::panic::catch_unwind(|| {
-        let mut place = 0;
-        while let Some((inner, next)) = registry::next(place) {
-            report(&inner, "exit");
-            place = next;
-        }
-    });
+    let _ = std::panic::catch_unwind(exit);
+}
+
+/// Reports what is out of all pools at the process's end, once: a binding whose leases end with its runtime does it before.
+pub(crate) fn exit() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let mut place = 0;
+    while let Some((inner, next)) = registry::next(place) {
+        report(&inner, "exit");
+        place = next;
+    }
+}
+
+/// Says whether anybody asked for reports.
+pub(crate) fn is_asked() -> bool {
+    form() != Form::Off
 }
 
 /// The leases that were got at one place.
@@ -79,11 +92,16 @@ struct Group {
 /// Writes what is out of a pool on standard error, grouped by place, largest first. Nothing if nothing is out, or if nobody
 /// asked for reports.
 pub(crate) fn report(inner: &Inner, when: &str) {
+    report_those(inner, when, |_| true);
+}
+
+/// As [`report`], of those leases that `which` selects.
+pub(crate) fn report_those(inner: &Inner, when: &str, which: impl Fn(&Slot) -> bool) {
     let form = form();
     if form == Form::Off {
         return;
     }
-    let groups = groups(inner);
+    let groups = groups(inner, which);
     if groups.as_ref().is_some_and(Vec::is_empty) {
         return;
     }
@@ -101,13 +119,13 @@ pub(crate) fn report(inner: &Inner, when: &str) {
 }
 
 /// `None` without memory for all of them.
-fn groups(inner: &Inner) -> Option<Vec<Group>> {
+fn groups(inner: &Inner, which: impl Fn(&Slot) -> bool) -> Option<Vec<Group>> {
     clock::tick();
     let mut groups: Vec<Group> = Vec::new();
     let mut whole = true;
     slot::for_each(|slot| {
         let taken = slot.taken.load(Ordering::Relaxed);
-        if taken == 0 || !std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner) {
+        if taken == 0 || !std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner) || !which(slot) {
             return;
         }
         let site = Site::from_bits(slot.site.load(Ordering::Relaxed));

@@ -78,7 +78,7 @@ stats! {
         discarded Counter,
         /// Gets that found an idle buffer.
         hits Counter,
-        /// Capacity of the leases that are out, in bytes.
+        /// Capacity of the leases that are out, in bytes; of a lease on guarded pages (`sample:N`) the size of its class.
         live_bytes Gauge,
         /// Length of the leases that are out, in bytes.
         requested_bytes Gauge,

@@ -28,12 +28,37 @@ pub(crate) fn look() {
         // SAFETY: looks a name up among the symbols of the process.
         unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) as usize }
     };
-    let (poison, unpoison) = (find(c"__asan_poison_memory_region"), find(c"__asan_unpoison_memory_region"));
+    let (poison, unpoison) = match linked() {
+        Some(functions) => functions,
+        None => (find(c"__asan_poison_memory_region"), find(c"__asan_unpoison_memory_region")),
+    };
     if poison != 0 && unpoison != 0 {
         POISON.store(poison, Ordering::Relaxed);
         UNPOISON.store(unpoison, Ordering::Relaxed);
         TOOL.store(ASAN, Ordering::Relaxed);
     }
+}
+
+/// Returns the two functions where the linker knows them. A program that has AddressSanitizer's library inside (Rust's
+/// `-Zsanitizer=address`, clang) does not export them, so that `dlsym` finds nothing.
+#[cfg(target_arch = "x86_64")]
+fn linked() -> Option<(usize, usize)> {
+    let (poison, unpoison): (usize, usize);
+    // SAFETY: reads two entries of the table of global offsets. The references are weak: zeros without AddressSanitizer.
+    unsafe {
+        std::arch::asm!(
+            ".weak __asan_poison_memory_region",
+            ".weak __asan_unpoison_memory_region",
+            "mov {0}, qword ptr [rip + __asan_poison_memory_region@GOTPCREL]",
+            "mov {1}, qword ptr [rip + __asan_unpoison_memory_region@GOTPCREL]",
+            out(reg) poison, out(reg) unpoison, options(nomem, nostack, preserves_flags));
+    }
+    (poison != 0 && unpoison != 0).then_some((poison, unpoison))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn linked() -> Option<(usize, usize)> {
+    None
 }
 
 /// Says whether a tool watches.

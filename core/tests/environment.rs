@@ -68,7 +68,14 @@ fn leaks() {
     let pool = BufferPool::new("a \"leaky\" one").expect("a pool");
     let kept: Vec<_> = (0..3).map(|_| pool.get(1000).expect("a lease")).collect();
     std::mem::forget(pool.get(50).expect("a lease"));
+    let mut odd = pool.get(7).expect("a lease");
+    odd.set_site(Site::interned("a\ttab.py", 9, "f"));
+    std::mem::forget(odd);
+    // Got by a thread that has ended since.
+    let ended = std::thread::scope(|scope| scope.spawn(|| pool.get(9).expect("a lease")).join().expect("no panic"));
+    std::mem::forget(ended);
     std::mem::forget(millpond::get(77).expect("a lease"));
+    BufferPool::new("with nothing out").expect("a pool").close().expect("not the default pool");
     pool.close().expect("not the default pool");
     drop(kept);
 }
@@ -108,25 +115,35 @@ fn pools_that_keep_nothing_allocate_and_free_each_time() {
 fn leases_that_are_out_are_reported_at_close_and_at_exit_if_asked_for() {
     let text = errors(&run("leaks", &[("MILLPOND_LEAKS", "report")]));
     for part in [
-        "pool \"a \"leaky\" one\" at close: 4 leases of 3050 bytes are out\n",
+        "pool \"a \"leaky\" one\" at close: 6 leases of 3066 bytes are out\n",
         "  3 leases of 3000 bytes, the oldest for 0.",
         "got at core/tests/environment.rs:",
-        "pool \"a \"leaky\" one\" at exit: 1 leases of 50 bytes are out\n",
+        "pool \"a \"leaky\" one\" at exit: 3 leases of 66 bytes are out\n",
+        "got at a\ttab.py:9 in f\n",
         "pool \"default\" at exit: 1 leases of 77 bytes are out\n",
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
+    assert!(!text.contains("with nothing out") && !text.contains("still run"), "{text}");
+    // The largest first.
+    let order = ["3 leases of 3000", "1 leases of 50", "1 leases of 9", "1 leases of 7"].map(|part| text.find(part));
+    assert!(order.is_sorted() && order[0].is_some(), "{text}");
+    let text = errors(&run("leaks", &[("MILLPOND_LEAKS", "report"), ("MILLPOND_CHECK", "sites")]));
+    assert!(text.contains("; 3 by threads that still run\n"), "{text}");
+    // Neither of the ended thread's lease nor, at the exit, of those of the thread that tested.
+    assert_eq!(text.matches("still run").count(), 3, "{text}");
     let text = errors(&run("leaks", &[("MILLPOND_LEAKS", "json"), ("MILLPOND_CHECK", "sites")]));
     let lines: Vec<_> = text.lines().filter(|line| line.starts_with('{')).collect();
     assert_eq!(lines.len(), 3, "{text}");
     assert!(lines[0].starts_with(
-        "{\"millpond\":\"leaks\",\"pool\":\"a \\\"leaky\\\" one\",\"when\":\"close\",\"leases\":4,\"bytes\":3050,\"groups\":[{\"site\":\""
+        "{\"millpond\":\"leaks\",\"pool\":\"a \\\"leaky\\\" one\",\"when\":\"close\",\"leases\":6,\"bytes\":3066,\"groups\":[{\"site\":\""
     ));
     assert!(
         lines[0].contains("\"leases\":3,\"bytes\":3000,\"oldest_seconds\":0.") && lines[0].ends_with("]}"),
         "{text}"
     );
-    assert!(lines[0].contains("\"by_running_threads\":3"), "{text}");
+    assert!(lines[0].contains("\"by_running_threads\":3},{\"site\":"), "{text}");
+    assert!(lines[0].contains("\"site\":\"a\\u0009tab.py:9 in f\",\"leases\":1,\"bytes\":7"), "{text}");
     for quiet in [&[][..], &[("MILLPOND_LEAKS", "off")][..]] {
         let text = errors(&run("leaks", quiet));
         assert!(!text.contains("millpond"), "{text}");

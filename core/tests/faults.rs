@@ -22,6 +22,13 @@ extern "C" fn leave(_signal: libc::c_int) {
     unsafe { libc::_exit(42) };
 }
 
+extern "C" fn leave_informed(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    // SAFETY: the kernel's description of the signal.
+    let told = unsafe { (*info).si_signo };
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(if told == signal { 43 } else { 44 }) };
+}
+
 /// Does what [`VARIABLE`] says; nothing without it.
 #[test]
 fn child() {
@@ -32,15 +39,31 @@ fn child() {
         // SAFETY: the handler only ends the process.
         unsafe { libc::signal(libc::SIGSEGV, leave as *const () as libc::sighandler_t) };
     }
+    if case.contains("informed") {
+        // SAFETY: an all-zero sigaction is a valid value.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = leave_informed as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        // SAFETY: the handler only ends the process.
+        unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut()) };
+    }
+    if case.contains("ignored") {
+        // SAFETY: says what is done with the signal.
+        unsafe { libc::signal(libc::SIGSEGV, libc::SIG_IGN) };
+    }
     if !case.contains("silent") {
         millpond::report_faults().expect("a handler");
         millpond::report_faults().expect("again does nothing");
     }
     let check: Check = "sample:1".parse().expect("a mode");
     let pool = BufferPool::builder().name("guarded").check(check).build().expect("a pool");
-    let mut lease = pool.get(4096).expect("a lease");
+    let mut lease = pool.get(if case.contains("short") { 100 } else { 4096 }).expect("a lease");
     let data = lease.as_mut_ptr();
-    if case.contains("past") {
+    if case.contains("before") {
+        lease.put().expect("unharmed");
+        // SAFETY: none: this is the bug. The pages are inaccessible.
+        unsafe { data.wrapping_sub(50).write_volatile(1) };
+    } else if case.contains("past") {
         lease.put().expect("unharmed");
         // SAFETY: none: this is the bug. The pages are inaccessible.
         unsafe { data.wrapping_add(100).write_volatile(1) };
@@ -79,9 +102,22 @@ fn a_use_after_the_put_is_reported_at_the_instruction() {
 }
 
 #[test]
+fn an_access_before_the_lease_is_told_from_one_behind_it() {
+    let (_, text) = run("short before");
+    assert!(text.contains("is 50 bytes before a lease of 100 bytes of pool \"guarded\""), "{text}");
+}
+
+#[test]
 fn the_handler_that_stood_before_runs_afterwards() {
     let (status, text) = run("handler past");
     assert_eq!(status.code(), Some(42), "{text}");
+    assert!(text.contains("millpond: USE_AFTER_PUT"), "{text}");
+    let (status, text) = run("informed past");
+    assert_eq!(status.code(), Some(43), "{text}");
+    assert!(text.contains("millpond: USE_AFTER_PUT"), "{text}");
+    // A fault cannot be ignored: the instruction would run for ever.
+    let (status, text) = run("ignored past");
+    assert_eq!(status.signal(), Some(libc::SIGSEGV), "{text}");
     assert!(text.contains("millpond: USE_AFTER_PUT"), "{text}");
 }
 

@@ -16,16 +16,21 @@ const key = Symbol('millpond.lease')
 /** postMessage and structuredClone would copy a lease as an empty object; a function among its fields refuses that. */
 const cannotBeCloned = () => 'a Lease: send lease.transfer() instead and call Lease.adopt() over there'
 
-/** With sites recorded: where a lease was got and put. */
+/** Where a lease was got and put, of those whose places are recorded. */
 const places = new WeakMap()
 
-/** Says how a lease was lost that somebody else has. */
-function takenAway(station, length) {
+/** Leases longer than this are never guarded; core has the same number. */
+const GUARDED_MAX = 2 ** 20
+
+/** Says how a lease was lost that somebody else has. There is no kind of error of its own for it. */
+function takenAway(station, length, got, here) {
+  const at = (what, site) => (site === 0 ? '' : `, ${what} at ${native.siteName(site)}`)
   return new MillpondError(
     'ERR_MILLPOND_FOREIGN_LEASE',
-    `pool "${station.name}": the ArrayBuffer of this lease of ${length} bytes was transferred away (postMessage, ` +
-      'structuredClone, a BYOB reader, ArrayBuffer.transfer()): the memory is somebody else\'s now. It is counted as ' +
-      'lost and never used again; send a lease with lease.transfer(), or copy with lease.copyOut() [FOREIGN_LEASE]',
+    `pool "${station.name}": the ArrayBuffer of this lease of ${length} bytes${at('got', got)} was transferred away ` +
+      '(postMessage, structuredClone, a BYOB reader, ArrayBuffer.transfer()): the memory is somebody else\'s now' +
+      `${at('found', here)}. It is counted as lost and never used again; send a lease with lease.transfer(), or copy ` +
+      'with lease.copyOut() [FOREIGN_LEASE]',
   )
 }
 
@@ -46,7 +51,7 @@ function badPutOptions(options, used, detach, length) {
 }
 
 /** What the rest of the package may do with leases; the class hands it out below. */
-let get, getCold, put, receive
+let get, getCold, getCounted, put, receive
 
 class Lease {
   // Enumerable on purpose: see `cannotBeCloned`.
@@ -215,7 +220,14 @@ class Lease {
     slab.row[slab.at] = 0
     this.#end()
     native.lose(station.number, slab.index, this.#length)
-    return takenAway(station, this.#length)
+    const [got, here] = this.#placesNow()
+    return takenAway(station, this.#length, got, here)
+  }
+
+  /** Returns the places of the get and of this call, 0 for one that is not recorded. */
+  #placesNow() {
+    const known = places.get(this)
+    return [known?.got ?? 0, known === undefined && !this.#station.recordSites ? 0 : callSite()]
   }
 
   /** The lease is dead from here on. */
@@ -226,17 +238,17 @@ class Lease {
 
   /** Counts a misuse and throws core's error, with the places where they are recorded. */
   #refuse(kind) {
-    const known = places.get(this)
-    const here = known === undefined && !this.#station.recordSites ? 0 : callSite()
-    this.#station.misuse(kind, this.#length, known?.got, known?.put, here)
+    const [got, here] = this.#placesNow()
+    this.#station.misuse(kind, this.#length, got, places.get(this)?.put, here)
   }
 
   /** Lets core refuse a put into another pool, in a message that names both. */
   #putForeign(station, options) {
     const slab = this.#slab
     // Two stations of one pool are there for a moment when its first Pool object was collected.
-    if (station.id === this.#station.id) Lease.#putLease(this.#station, this, options)
-    else native.putForeign(station.number, slab.station.number, slab.index, station.recordSites ? callSite() : 0)
+    if (station.id === this.#station.id) return Lease.#putLease(this.#station, this, options)
+    const [got, here] = this.#placesNow()
+    native.putForeign(station.number, slab.station.number, slab.index, this.#length, got, here)
   }
 
   /** Makes a lease of a buffer. */
@@ -248,31 +260,28 @@ class Lease {
     row[at] = length + 1
     row[at + 2] = clock[0]
     const lease = new Lease(key, station, slab, length)
-    if (!station.plain) lease.#afterGet(slab)
+    if (!station.external) station.tell(slab)
     return lease
   }
 
-  /** What a get does beside, where somebody watches. */
-  #afterGet(slab) {
-    if (this.#station.recordSites) {
-      const site = callSite()
-      slab.row[slab.at + 3] = site
-      places.set(this, { got: site, put: 0 })
-    }
-    if (!this.#station.external) this.#station.tell(slab)
+  /** Makes a lease of a buffer that core knows itself; `site` is the place of the get, or 0. */
+  static #makeOwn(station, slab, length, site) {
+    slab.row[slab.at + 3] = site
+    const lease = Lease.#make(station, slab, length)
+    if (site !== 0) places.set(lease, { got: site, put: 0 })
+    return lease
   }
 
-  /** What a put does beside, where somebody watches or waits. */
+  /** What a put does beside, where core does not see it or somebody waits. */
   #afterPut(slab) {
     const station = this.#station
-    const known = places.get(this)
-    if (known !== undefined) known.put = callSite()
     if (!station.external) station.tell(slab)
     if (station.waiters !== undefined) station.waiters()
   }
 
   /** Takes a lease from a magazine; undefined when that is empty or core may want something. */
   static #get(station, length) {
+    if (--station.untilOwn < 0) return undefined
     // `length` is an integer from 0 to the largest class.
     let magazine = station.first[length === 0 ? 0 : 32 - Math.clz32(length - 1)]
     while (magazine.size < length) magazine = magazine.larger
@@ -289,10 +298,25 @@ class Lease {
     return Lease.#make(station, slab, length)
   }
 
+  /** As `getCold`, for a get that no magazine was asked for before. */
+  static #getCounted(station, length, withinLimit) {
+    station.untilOwn--
+    return Lease.#getCold(station, length, withinLimit)
+  }
+
   /** Fetches a lease from core. Returns undefined when the limit is reached. */
   static #getCold(station, length, withinLimit) {
-    if (station.gate() !== 0) station.settle()
-    if (length <= station.largest && !station.injects) {
+    if (station.gate() !== 0) {
+      station.settle()
+      // This get is the first one that goes by what core says now.
+      station.untilOwn--
+    }
+    let guard = false
+    if (station.untilOwn < 0) {
+      station.restart()
+      guard = station.every > 0 && length <= GUARDED_MAX
+    }
+    if (length <= station.largest && !station.own && !guard) {
       const kind = station.sizes.findIndex((size) => size >= length)
       const magazine = station.magazines[kind]
       // More than once: a stolen buffer may lie on top.
@@ -311,8 +335,9 @@ class Lease {
       // Only the policy "unpooled" goes on from here, with a buffer of the lease's own.
       if (withinLimit || station.onLimit >= 0) return undefined
     }
-    const slab = station.takeOwn(length, withinLimit, station.recordSites ? callSite() : 0)
-    return slab === undefined ? undefined : Lease.#make(station, slab, length)
+    const site = station.recordSites || guard ? callSite() : 0
+    const slab = station.takeOwn(length, withinLimit, guard, site)
+    return slab === undefined ? undefined : Lease.#makeOwn(station, slab, length, site)
   }
 
   static #putLease(station, lease, options) {
@@ -345,8 +370,8 @@ class Lease {
       }
     }
     if (station.idleBytes + slab.weight > station.keepBytes) {
-      if (!lease.#putCold(slab, used)) return
-    } else if (station.counters[GATE] !== 0 && !lease.#putCold(slab, used)) {
+      if (!lease.#putCold(slab, used, detach)) return
+    } else if (station.counters[GATE] !== 0 && !lease.#putCold(slab, used, detach)) {
       return
     }
     if (view !== null) {
@@ -372,22 +397,38 @@ class Lease {
   }
 
   /** Puts a lease whose buffer does not go into the magazine; returns true when it does after all. */
-  #putCold(slab, used) {
+  #putCold(slab, used, detach) {
     const station = this.#station
     if (station.mayKeep(slab)) return true
     const touched = this.#view !== null || slab.loose
     this.#end()
     slab.row[slab.at] = 0
-    if (slab.kind < 0) {
-      native.putOwn(station.number, slab.index, slab.arrayBuffer, touched ? used : 0, station.recordSites ? callSite() : 0)
-    } else {
-      slab.magazine.countPut()
-      station.counters[REQUESTED] -= this.#length
-      if (touched && used > slab.dirty) slab.dirty = used
-      station.giveBack(slab, station.dirtyOf(slab), true)
+    try {
+      if (slab.kind < 0) {
+        this.#putOwn(slab, touched ? used : 0, detach || !touched)
+      } else {
+        slab.magazine.countPut()
+        station.counters[REQUESTED] -= this.#length
+        if (touched && used > slab.dirty) slab.dirty = used
+        station.giveBack(slab, station.dirtyOf(slab), true)
+      }
+    } finally {
+      if (!station.plain) this.#afterPut(slab)
     }
-    if (!station.plain) this.#afterPut(slab)
     return false
+  }
+
+  /** Puts a lease that core knows itself. */
+  #putOwn(slab, used, detach) {
+    const station = this.#station
+    const known = places.get(this)
+    const here = known !== undefined || station.recordSites ? callSite() : 0
+    if (known !== undefined) known.put = here
+    if (detach || !(slab.guarded || station.keeps)) {
+      native.putOwn(station.number, slab.index, slab.arrayBuffer, used, here)
+    } else if (native.putKept(station.number, slab.index, slab.arrayBuffer, used, here)) {
+      station.linger(slab)
+    }
   }
 
   /** The bytes behind the length were written: the buffer is discarded, the lease is dead, the put an error. */
@@ -397,11 +438,9 @@ class Lease {
     slab.row[slab.at] = 0
     slab.magazine.countPut()
     station.counters[REQUESTED] -= this.#length
-    const known = places.get(this)
-    const here = known === undefined ? 0 : callSite()
-    if (known !== undefined) known.put = here
     if (!station.external) station.tell(slab)
-    native.overrun(station.number, slab.index, slab.arrayBuffer, this.#length, known?.got ?? 0, here)
+    const [got, here] = this.#placesNow()
+    native.overrun(station.number, slab.index, slab.arrayBuffer, this.#length, got, here)
   }
 
   /** Makes a lease of one that another thread sent. */
@@ -419,6 +458,7 @@ class Lease {
   static {
     get = Lease.#get
     getCold = Lease.#getCold
+    getCounted = Lease.#getCounted
     put = Lease.#putLease
     receive = Lease.#receive
   }
@@ -456,4 +496,4 @@ function adopt(token) {
   return receive(stationOf(native.sentPool(token)), token)
 }
 
-module.exports = { Lease, get, getCold, put, setStationOf }
+module.exports = { Lease, get, getCold, getCounted, put, setStationOf }

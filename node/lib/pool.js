@@ -1,7 +1,7 @@
 'use strict'
 
 const { invalid, shown } = require('./errors')
-const { Lease, get, getCold, put, setStationOf } = require('./lease')
+const { Lease, get, getCold, getCounted, put, setStationOf } = require('./lease')
 const { native } = require('./native')
 const { onread } = require('./onread')
 const { badLength, poolArguments, text } = require('./options')
@@ -75,13 +75,16 @@ class Pool {
 
   get(length) {
     const station = this.#station
+    let lease
     if (typeof length === 'number' && length >= 0 && length <= station.largest && Math.trunc(length) === length) {
-      const lease = get(station, length)
+      lease = get(station, length)
       if (lease !== undefined) return lease
+      lease = getCold(station, length, false)
     } else if (!Number.isSafeInteger(length) || length < 0) {
       throw badLength('get', length)
+    } else {
+      lease = getCounted(station, length, false)
     }
-    const lease = getCold(station, length, false)
     if (lease === undefined) exhausted(station, length)
     return lease
   }
@@ -89,7 +92,7 @@ class Pool {
   tryGet(length) {
     if (!Number.isSafeInteger(length) || length < 0) throw badLength('tryGet', length)
     const station = this.#station
-    const lease = getCold(station, length, true)
+    const lease = getCounted(station, length, true)
     if (lease === undefined) exhausted(station, length)
     return lease
   }
@@ -118,7 +121,6 @@ class Pool {
   setCheck(check) {
     const station = this.#station
     text('setCheck', 'check', check)
-    station.flush()
     native.setCheck(station.number, check)
     station.settle()
   }
@@ -126,7 +128,6 @@ class Pool {
   inject(what) {
     const station = this.#station
     text('inject', 'what', what)
-    station.flush()
     native.inject(station.number, what)
     station.settle()
   }

@@ -17,8 +17,16 @@ const GATE_TRIM = 2
 const GATE_UNSEEN = 3
 
 /** Parts of what `native.watched` returns. */
-const WATCH_SITES = 1
-const WATCH_INJECTS = 2
+const WATCH_ALL = 1
+const WATCH_SITES = 2
+const WATCH_KEEPS = 4
+
+/** Gets until core is asked for one where it does not want to be. */
+const UNWATCHED = 2 ** 30
+
+/** How many buffers, and bytes, are kept after a put that left their ArrayBuffers alive; the oldest goes first. */
+const KEPT_MAX = 64
+const KEPT_BYTES_MAX = 16 * 1024 * 1024
 
 /** Columns of a buffer's row; `src/rows.rs` says what each means. */
 const COLUMNS = 8
@@ -66,6 +74,8 @@ class Slab {
     this.viewLength = 0
     /** How much may hold an earlier tenant's bytes; always 0 where put clears. */
     this.dirty = 0
+    /** It has pages of its own, which are inaccessible from the put on. */
+    this.guarded = false
   }
 }
 
@@ -87,8 +97,6 @@ class Station {
     this.maxBytes = description.maxBytes
     this.largest = this.sizes[this.sizes.length - 1]
     this.idleBytes = 0
-    /** What core lets this thread keep, where nobody looks closely. */
-    this.share = description.share
     this.threadCacheBytes = description.threadCacheBytes
     /** Up to here a put keeps the buffer without asking core; below 0 every put takes the cold path. */
     this.ownShare = 0
@@ -116,12 +124,21 @@ class Station {
     }
     /** Called after a put, while somebody waits for one. */
     this.waiters = undefined
-    /** Nobody waits, no places are recorded, core sees for itself: get and put have nothing to do beside. */
+    /** Nobody waits, and core sees for itself: get and put have nothing to do beside. */
     this.plain = false
     /** Where gets and puts happened is recorded. */
     this.recordSites = false
-    /** Something is to go wrong on purpose, which core does at each get and put: none is served from here. */
-    this.injects = false
+    /** Core looks at each get and put: none is served from here. */
+    this.own = false
+    /** What core keeps a buffer for when a put leaves its ArrayBuffer alive: to find uses of it. */
+    this.keeps = false
+    /** Each how manieth lease is to be guarded; 0 for none. */
+    this.every = 0
+    /** Gets until one asks core, whatever is idle here: below 0 it is this one. */
+    this.untilOwn = 0
+    /** Buffers of leases that are over whose ArrayBuffers are alive, the oldest first. */
+    this.kept = []
+    this.keptBytes = 0
     this.look()
     this.pool = undefined
     // A clock that costs little: read again after some gets, and when the event loop has turned. The time is in an
@@ -191,7 +208,7 @@ class Station {
         return this.admit(native.take(this.number, kind), kind)
       } catch (error) {
         if (error.code !== 'ERR_MILLPOND_EXHAUSTED') throw error
-        if (tries > 0 || this.idleBytes === 0) return undefined
+        if (tries > 0 || (this.idleBytes === 0 && this.keptBytes === 0)) return undefined
         // Idle buffers of other classes count against the limit too.
         this.flush()
       }
@@ -199,24 +216,27 @@ class Station {
   }
 
   /**
-   * Takes a lease of its own from core.
+   * Takes a lease that core knows itself.
    * @returns {Slab | undefined} undefined when the limit is reached
    */
-  takeOwn(length, withinLimit, site) {
+  takeOwn(length, withinLimit, guard, site) {
+    const unbounded = !withinLimit && this.onLimit < 0
     if (length > constants.MAX_LENGTH) {
-      const beyond = length > this.maxBytes && (withinLimit || this.onLimit >= 0)
-      if (beyond) return undefined
+      if (length > this.maxBytes && !unbounded) return undefined
       this.misuse('NO_MEMORY', length, 0, 0, site)
     }
-    if (this.gate() === GATE_TRIM) this.settle()
-    const bounded = withinLimit || this.onLimit >= 0
-    if (bounded && !native.roomFor(this.number, length)) {
+    for (let tries = 0; ; tries++) {
+      const arrayBuffer = native.takeOwn(this.number, length, unbounded, guard, site)
+      if (scratch[0] >= 0) {
+        const guarded = scratch[3] !== 0
+        const slab = this.admit(arrayBuffer, -1)
+        slab.guarded = guarded
+        return slab
+      }
+      if (tries > 0 || (this.idleBytes === 0 && this.keptBytes === 0)) return undefined
+      // What is idle here counts against the limit too.
       this.flush()
-      // Where every get comes here, what is idle in core must not stand in the way of one that fits.
-      if (this.injects) native.trim(this.number)
-      if (!native.roomFor(this.number, length)) return undefined
     }
-    return this.admit(native.takeOwn(this.number, length, bounded, site), -1)
   }
 
   /** Makes sure that nobody else has an idle buffer's ArrayBuffer; retires the buffer otherwise. */
@@ -270,9 +290,26 @@ class Station {
     return slab.loose ? slab.bytes : slab.dirty
   }
 
+  /** Keeps the buffer of a lease that is over, and of the oldest ones no more than there is room for. */
+  linger(slab) {
+    this.kept.push(slab)
+    this.keptBytes += slab.bytes
+    while (this.kept.length > KEPT_MAX || this.keptBytes > KEPT_BYTES_MAX) this.endKept()
+  }
+
+  /** Ends the oldest ArrayBuffer that outlived its lease. Returns its bytes. */
+  endKept() {
+    const slab = this.kept.shift()
+    this.keptBytes -= slab.bytes
+    const whole = byteLengthOf(slab.arrayBuffer) === slab.bytes
+    native.endKept(this.number, slab.index, whole ? slab.arrayBuffer : undefined)
+    return slab.bytes
+  }
+
   /** Gives back every idle buffer. Returns the bytes. */
   flush() {
     let bytes = 0
+    while (this.kept.length > 0) bytes += this.endKept()
     for (const magazine of this.magazines) {
       while (magazine.count > 0) {
         const slab = this.pop(magazine)
@@ -304,11 +341,21 @@ class Station {
   /** Goes by how closely the pool looks now: keeps nothing where gets and puts are looked at one by one. */
   look() {
     const watched = native.watched(this.number)
+    this.every = scratch[0]
+    this.own = (watched & WATCH_ALL) !== 0
     this.recordSites = (watched & WATCH_SITES) !== 0
-    this.injects = (watched & WATCH_INJECTS) !== 0
-    this.ownShare = watched === 0 ? this.share : 0
-    this.mayKeepMore = watched === 0 && this.threadCacheBytes > 0
+    // Core sees nothing of what happens in V8's own memory.
+    this.keeps = (watched & WATCH_KEEPS) !== 0 && this.external
+    this.ownShare = this.own ? 0 : scratch[1]
+    this.mayKeepMore = !this.own && this.threadCacheBytes > 0
+    this.restart()
     this.setWaiters(this.waiters)
+  }
+
+  /** Counts anew the gets until core is to be asked for one. */
+  restart() {
+    if (this.own) this.untilOwn = -1
+    else this.untilOwn = this.every > 0 ? this.every - 1 : UNWATCHED
   }
 
   /** Counts a misuse and throws core's error for it; `got`, `firstPut` and `here` are numbers of places, or 0. */
@@ -328,7 +375,7 @@ class Station {
   setWaiters(wake) {
     this.waiters = wake
     this.keepBytes = wake === undefined ? this.ownShare : -1
-    this.plain = wake === undefined && this.external && !this.recordSites
+    this.plain = wake === undefined && this.external
   }
 }
 

@@ -4,7 +4,7 @@
 // threads are looked for by a timer.
 
 const { invalid, shown } = require('./errors')
-const { getCold } = require('./lease')
+const { getCounted } = require('./lease')
 
 const POLL_FIRST = 1
 const POLL_MOST = 20
@@ -33,7 +33,7 @@ function serve(station) {
     const [first] = queue
     let lease
     try {
-      lease = getCold(station, first.length, true)
+      lease = getCounted(station, first.length, true)
     } catch (error) {
       // Another thread took the last room between the look and the get.
       if (error.code === 'ERR_MILLPOND_EXHAUSTED') break
@@ -52,7 +52,7 @@ function wait(station, length, options) {
   let queue = queues.get(station)
   if (queue === undefined) queues.set(station, (queue = []))
   if (queue.length === 0) {
-    const lease = getCold(station, length, false)
+    const lease = getCounted(station, length, false)
     if (lease !== undefined) return lease
   }
   return new Promise((resolve, reject) => {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use millpond::{ErrorKind, Site, raw};
+use millpond::{Error, ErrorKind, Site, raw};
 
 use crate::handover::{self, Moved};
 use crate::js::{Call, Outcome, Value, exports, internal};
@@ -15,6 +15,8 @@ exports! {
     c"takeOwn" => take_own,
     c"give" => give,
     c"putOwn" => put_own,
+    c"putKept" => put_kept,
+    c"endKept" => end_kept,
     c"putForeign" => put_foreign,
     c"lose" => lose,
     c"retire" => retire,
@@ -60,10 +62,11 @@ fn take(call: &Call<'_>) -> Outcome<Value> {
     station(call)?.take(call.js, call.size(1)?)
 }
 
-/// takeOwn(station, length, withinLimit, site) -> the same
+/// takeOwn(station, length, unbounded, guard, site) -> the same, for a lease that core knows itself; scratch: index, or -1
+/// when the limit is reached, length, capacity, whether it is guarded
 fn take_own(call: &Call<'_>) -> Outcome<Value> {
-    let site = handover::site(call.number(3)?);
-    station(call)?.take_own(call.js, call.size(1)?, call.boolean(2)?, site)
+    let site = handover::site(call.number(4)?);
+    station(call)?.take_own(call.js, call.size(1)?, call.boolean(2)?, call.boolean(3)?, site)
 }
 
 /// give(station, index, arrayBuffer, dirty, put): gives a buffer back to core, at a put or from the magazine.
@@ -96,18 +99,62 @@ fn put_own(call: &Call<'_>) -> Outcome<Value> {
     call.undefined()
 }
 
-/// putForeign(station, own station, index, site): a put into a pool that the lease is not from; core refuses it
+/// putKept(station, index, arrayBuffer, used, site) -> whether the ArrayBuffer stays alive, until endKept; as putOwn if not
+fn put_kept(call: &Call<'_>) -> Outcome<Value> {
+    let (station, slab) = buffer(call)?;
+    let lease = own(&slab)?;
+    let array_buffer = call.value(2)?;
+    slab.verify(call.js, array_buffer)?;
+    let kept = match station.stock().put_kept(lease, call.size(3)?, handover::site(call.number(4)?)) {
+        Ok(kept) => kept,
+        Err(error) => {
+            // Of an overrun the memory is gone: no JavaScript has run since, and none sees it below.
+            slab.seal(call.js, array_buffer)?;
+            slab.leave();
+            return Err(error.into());
+        }
+    };
+    match kept {
+        Some(kept) => {
+            slab.keep(kept);
+            call.js.boolean(true)
+        }
+        None => {
+            put_own(call)?;
+            call.js.boolean(false)
+        }
+    }
+}
+
+/// endKept(station, index, arrayBuffer): ends the ArrayBuffer and gives the memory back; undefined instead of the ArrayBuffer
+/// if somebody else has it now
+fn end_kept(call: &Call<'_>) -> Outcome<Value> {
+    let (_, slab) = buffer(call)?;
+    if call.is_undefined(2)? {
+        slab.abandon_kept();
+    } else {
+        slab.end_kept(call.js, call.value(2)?)?;
+    }
+    call.undefined()
+}
+
+/// putForeign(station, own station, index, length, got, here): a put into a pool that the lease is not from; always throws
 fn put_foreign(call: &Call<'_>) -> Outcome<Value> {
     let station = station(call)?;
     let slab = call.environment.station(call.size(1)?)?.slab(call.size(2)?)?;
     if slab.is_of(&station) {
         return Err(internal("the lease is this pool's"));
     }
-    match slab.origin {
-        Origin::Stock { token, .. } => station.stock().put(token, 0)?,
-        Origin::Own { lease } => raw::put(station.pool().id(), lease, None, handover::site(call.number(3)?))?,
-    }
-    call.undefined()
+    let length = call.size(3)?;
+    let (got, here) = (handover::site(call.number(4)?), handover::site(call.number(5)?));
+    let error: Error = match slab.origin {
+        Origin::Stock { token, .. } => station.stock().foreign(token, length, got, here),
+        Origin::Own { lease } => match raw::put(station.pool().id(), lease, None, here) {
+            Err(error) => error,
+            Ok(()) => return Err(internal("another pool took the lease")),
+        },
+    };
+    Err(error.into())
 }
 
 /// lose(station, index, length): somebody else has the ArrayBuffer of a leased buffer

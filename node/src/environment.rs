@@ -2,15 +2,19 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::{c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
 
-use millpond::{Error, ErrorKind};
+use millpond::{Error, ErrorKind, raw};
 use napi::sys;
 
 use crate::js::{Fail, Js, Outcome, Value, call, check, internal};
 use crate::moving::Mover;
 use crate::station::Station;
+
+/// The thread's name where JavaScript began; the process ends with it.
+const MAIN: &str = "main";
 
 /// Room for the numbers that a call returns beside its value.
 pub(crate) const SCRATCH: usize = 8;
@@ -71,7 +75,20 @@ impl Environment {
         let hooks =
             Hooks { notify: js.reference(notify)?, error_class: js.reference(error_class)?, scratch: data, thread };
         self.external.set(external);
-        self.hooks.set(hooks).map_err(|_| internal("set up twice"))
+        self.hooks.set(hooks).map_err(|_| internal("set up twice"))?;
+        let data = ptr::from_ref(self).cast_mut().cast::<c_void>();
+        call!(js, napi_add_env_cleanup_hook(Some(ending), data))
+    }
+
+    /// Reports the leases that are out at the end of this environment, which ends them.
+    fn report_leaks(&self) {
+        let thread = self.thread();
+        if thread == MAIN {
+            raw::report_exit();
+            return;
+        }
+        let when = format!("the end of {thread}");
+        self.stations.borrow().iter().flatten().for_each(|station| station.report_leaks(&when));
     }
 
     /// The thread's name in leak records: "main" or "worker 3".
@@ -102,6 +119,16 @@ impl Environment {
                 // SAFETY: the same; no JavaScript runs meanwhile.
                 unsafe { place.write(*number) };
             }
+        }
+    }
+
+    /// Returns one more number beside a call's value.
+    pub(crate) fn scratch_at(&self, index: usize, number: f64) {
+        if let Some(hooks) = self.hooks.get().filter(|_| index < SCRATCH) {
+            // SAFETY: as in `scratch`.
+            let place = unsafe { hooks.scratch.add(index) };
+            // SAFETY: as in `scratch`.
+            unsafe { place.write(number) };
         }
     }
 
@@ -182,6 +209,14 @@ fn throw_plain(js: Js, error: &Error) {
         unsafe { sys::napi_throw_error(js.env(), code.as_ptr().cast::<c_char>(), message.as_ptr().cast::<c_char>()) };
     // It fails only when an exception is pending already: the callback fails with that one.
     let _ = check(status, "napi_throw_error");
+}
+
+/// Node calls this when an environment begins to end: before the first finalizer, and after the workers of the main thread.
+unsafe extern "C" fn ending(data: *mut c_void) {
+    // SAFETY: `set_up` passed the environment, whose owner Node gives back later, to `uninstall`.
+    let environment = unsafe { &*data.cast::<Environment>() };
+    // A panic must not cross into Node; the report is lost then.
+    let _ = catch_unwind(AssertUnwindSafe(|| environment.report_leaks()));
 }
 
 /// Ends an environment's state; Node calls it once, after the last finalizer of its buffers.

@@ -11,7 +11,7 @@ use napi::sys;
 
 use crate::handover;
 use crate::js::{Call, Fail, Outcome, Value, call, exports, internal};
-use crate::rows::{Chunk, live_leases};
+use crate::rows::{Chunk, live_leases, threads};
 use crate::station::Station;
 
 exports! {
@@ -32,9 +32,9 @@ exports! {
     c"isClosed" => is_closed,
     c"settled" => settled,
     c"mayKeep" => may_keep,
-    c"roomFor" => room_for,
     c"misuse" => misuse,
     c"site" => site,
+    c"siteName" => site_name,
 }
 
 /// setUp(scratch, notify, MillpondError, thread, external)
@@ -156,7 +156,6 @@ fn describe(call: &Call<'_>, pool: BufferPool) -> Outcome<Value> {
         (c"onLimit", js.number(on_limit)?),
         (c"clear", js.number(clear)?),
         (c"maxBytes", js.number(pool.max_bytes() as f64)?),
-        (c"share", js.number(station.stock().share() as f64)?),
         (c"threadCacheBytes", js.number(pool.thread_cache_bytes() as f64)?),
     ])
 }
@@ -282,13 +281,15 @@ fn leaks(call: &Call<'_>) -> Outcome<Value> {
     let station = call.environment.station(call.size(0)?)?;
     let pool = station.pool();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64() * 1000.0);
+    let mut threads = threads(pool.id());
     let mut found: Vec<(f64, f64, f64, String, String)> = pool
         .leaks()?
         .into_iter()
         .map(|lease| {
             let place = lease.site.to_string();
             let age = lease.age.as_secs_f64() * 1000.0;
-            (lease.len as f64, lease.capacity as f64, age, place, String::new())
+            let thread = threads.remove(&lease.id).unwrap_or_default();
+            (lease.len as f64, lease.capacity as f64, age, place, thread)
         })
         .collect();
     let mine = live_leases(pool.id()).into_iter().chain(handover::on_their_way(pool.id()));
@@ -344,15 +345,6 @@ fn may_keep(call: &Call<'_>) -> Outcome<Value> {
     call.js.boolean(keep)
 }
 
-/// roomFor(station, length) -> whether a lease of its own fits under the limit, as things are now
-fn room_for(call: &Call<'_>) -> Outcome<Value> {
-    let station = call.environment.station(call.size(0)?)?;
-    let stats = station.pool().stats();
-    let wanted = stats.live_bytes.saturating_add(stats.retained_bytes).saturating_add(call.size(1)? as u64);
-    // A closed pool is not a full one: its get says so.
-    call.js.boolean(wanted <= stats.limit_bytes || station.pool().is_closed())
-}
-
 /// misuse(station, kind, length, got, first put, here): counts a misuse that JavaScript found and throws core's error
 fn misuse(call: &Call<'_>) -> Outcome<Value> {
     let station = call.environment.station(call.size(0)?)?;
@@ -370,4 +362,9 @@ fn site(call: &Call<'_>) -> Outcome<Value> {
     let line = call.size(1)?.min(u32::MAX as usize) as u32;
     let number = handover::site_number(&call.string(0)?, line, &call.string(2)?);
     call.js.number(number as f64)
+}
+
+/// siteName(number) -> the place as text
+fn site_name(call: &Call<'_>) -> Outcome<Value> {
+    call.js.string(&handover::site_name(call.number(0)?))
 }

@@ -3,7 +3,7 @@
 //! One row per buffer of a station, eight `f64` each:
 //! ```text
 //! 0 length leased + 1, 0 when idle   1 1 when a view was handed out   2 time of the get (ms since 1970)
-//! 3 number of the get's site, or 0   4 capacity                       5 1 when core lists the lease itself
+//! 3 number of the get's site, or 0   4 capacity                       5 not a double: the lease's handle in core, or 0
 //! ```
 //! JavaScript writes columns 0 to 3 with plain stores; a finalizer and `leaks()` read them. A row is read by other
 //! threads while its owner writes it: they may see a lease that has just ended, never anything but a number.
@@ -38,6 +38,11 @@ impl Chunk {
 
     fn get(&self, row: usize, column: Column) -> f64 {
         f64::from_bits(self.0[row * COLUMNS + column as usize].load(Ordering::Relaxed))
+    }
+
+    /// Returns the handle under which core lists a row's lease itself, or 0.
+    fn listed(&self, row: usize) -> u64 {
+        self.0[row * COLUMNS + Column::Listed as usize].load(Ordering::Relaxed)
     }
 
     fn set(&self, row: usize, column: Column, value: f64) {
@@ -110,14 +115,14 @@ impl Rows {
     }
 
     /// Starts a buffer's row: idle, not seen by anybody.
-    pub(crate) fn start(&self, index: usize, capacity: usize, listed_by_core: bool) {
+    pub(crate) fn start(&self, index: usize, capacity: usize, listed_by_core: u64) {
         if let Some(chunk) = self.chunk(index / CHUNK_ROWS) {
             let row = index % CHUNK_ROWS;
             for column in [Column::Length, Column::Exposed, Column::Since, Column::Site] {
                 chunk.set(row, column, 0.0);
             }
             chunk.set(row, Column::Capacity, capacity as f64);
-            chunk.set(row, Column::Listed, f64::from(u8::from(listed_by_core)));
+            chunk.0[row * COLUMNS + Column::Listed as usize].store(listed_by_core, Ordering::Relaxed);
         }
     }
 
@@ -140,16 +145,34 @@ impl Rows {
     }
 }
 
+fn stations(pool: u64) -> Vec<Arc<Rows>> {
+    registry().get(&pool).map(|listed| listed.iter().filter_map(Weak::upgrade).collect()).unwrap_or_default()
+}
+
+/// Returns the threads of those leases that core lists itself, by their handles.
+pub(crate) fn threads(pool: u64) -> HashMap<u64, String> {
+    let mut threads = HashMap::new();
+    for rows in stations(pool) {
+        for chunk in lock(&rows.chunks).iter() {
+            for row in 0..CHUNK_ROWS {
+                let handle = chunk.listed(row);
+                if handle != 0 && chunk.get(row, Column::Length) > 0.0 {
+                    threads.insert(handle, rows.thread.clone());
+                }
+            }
+        }
+    }
+    threads
+}
+
 /// Lists the live leases that stations of a pool hold, except those that core lists itself.
 pub(crate) fn live_leases(pool: u64) -> Vec<LiveLease> {
-    let stations: Vec<Arc<Rows>> =
-        registry().get(&pool).map(|listed| listed.iter().filter_map(Weak::upgrade).collect()).unwrap_or_default();
     let mut leases = Vec::new();
-    for rows in stations {
+    for rows in stations(pool) {
         for chunk in lock(&rows.chunks).iter() {
             for row in 0..CHUNK_ROWS {
                 let length = chunk.get(row, Column::Length);
-                if length > 0.0 && chunk.get(row, Column::Listed) == 0.0 {
+                if length > 0.0 && chunk.listed(row) == 0 {
                     leases.push(LiveLease {
                         length: length - 1.0,
                         capacity: chunk.get(row, Column::Capacity),
@@ -171,9 +194,9 @@ mod tests {
     #[test]
     fn live_rows_are_listed_until_the_station_is_gone() {
         let rows = Rows::new(77, "worker 1".into());
-        rows.start(0, 512, false);
-        rows.start(CHUNK_ROWS, 1024, false);
-        rows.start(1, 1 << 20, true);
+        rows.start(0, 512, 0);
+        rows.start(CHUNK_ROWS, 1024, 0);
+        rows.start(1, 1 << 20, 0xfff8_0000_0000_0007);
         let chunk = rows.chunk(0).expect("made by start");
         chunk.set(0, Column::Length, 101.0);
         chunk.set(1, Column::Length, 7.0);
@@ -181,6 +204,7 @@ mod tests {
         assert_eq!(live.len(), 1);
         assert_eq!((live[0].length, live[0].capacity), (100.0, 512.0));
         assert_eq!(live[0].thread, "worker 1");
+        assert_eq!(threads(77), HashMap::from([(0xfff8_0000_0000_0007, "worker 1".to_owned())]));
         rows.clear(0);
         assert!(live_leases(77).is_empty());
         chunk.set(0, Column::Length, 5.0);
@@ -192,7 +216,7 @@ mod tests {
     #[test]
     fn a_mirror_never_changes_what_core_wrote() {
         let rows = Rows::new(78, "main".into());
-        rows.start(0, 4096, false);
+        rows.start(0, 4096, 0);
         rows.copy_from(0, &[11.0, 1.0, 5.0, 0.0, -1.0, -1.0, -1.0, -1.0]);
         assert_eq!(rows.get(0, Column::Length), 11.0);
         assert_eq!(rows.get(0, Column::Capacity), 4096.0);

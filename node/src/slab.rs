@@ -4,13 +4,17 @@
 //! ([`Slab::seal`]), or V8 called the finalizer of the last one ([`Slab::unreachable`]). Finalizers that run because
 //! the environment ends are the exception: an ArrayBuffer that was transferred to another thread is alive there while
 //! its finalizer runs here. Memory that somebody was shown is retired then, never handed out again.
+//!
+//! Where the pool looks closely, a put that leaves the ArrayBuffer alive ends the lease and not the memory ([`Slab::keep`]):
+//! what is done through an old view is found then, and cannot reach another lease.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
 
+use millpond::raw::Kept;
 use millpond::{ClearPolicy, Detached, raw};
 use napi::sys;
 
@@ -34,6 +38,8 @@ pub(crate) enum Origin {
 enum State {
     /// JavaScript has it, leased or idle.
     Held,
+    /// The lease is over, and core keeps the memory for the ArrayBuffer that JavaScript still has.
+    Kept,
     /// It left: given back, lost, detached, or handed to another thread.
     Gone,
 }
@@ -51,6 +57,7 @@ pub(crate) struct Slab {
     pub capacity: usize,
     station: Rc<Station>,
     state: Cell<State>,
+    kept: RefCell<Option<Kept>>,
     /// ArrayBuffers over the memory whose finalizer has not run yet.
     wraps: Cell<u32>,
     /// True once JavaScript had an ArrayBuffer over the memory; false where it works in V8's own.
@@ -76,6 +83,7 @@ impl Slab {
             capacity,
             station,
             state: Cell::new(State::Held),
+            kept: RefCell::new(None),
             wraps: Cell::new(0),
             wrapped: Cell::new(false),
         })
@@ -132,6 +140,10 @@ impl Slab {
         if self.state.get() != State::Held {
             return Err(internal("the buffer left already"));
         }
+        self.compare(js, array_buffer)
+    }
+
+    fn compare(&self, js: Js, array_buffer: Value) -> Outcome<()> {
         let (data, length) = js.array_buffer(array_buffer)?;
         if length != self.bytes || (self.wrapped.get() && data != self.data) {
             return Err(internal("the ArrayBuffer is not the lease's"));
@@ -158,6 +170,40 @@ impl Slab {
         Ok(())
     }
 
+    /// The lease is over; the memory stays as long as JavaScript has the ArrayBuffer.
+    pub(crate) fn keep(&self, kept: Kept) {
+        self.state.set(State::Kept);
+        self.kept.replace(Some(kept));
+    }
+
+    /// Ends what `keep` began: detaches the ArrayBuffer and gives the memory back.
+    pub(crate) fn end_kept(&self, js: Js, array_buffer: Value) -> Outcome<()> {
+        if self.state.get() != State::Kept {
+            return Err(internal("nothing was kept"));
+        }
+        self.compare(js, array_buffer)?;
+        call!(js, napi_detach_arraybuffer(array_buffer))?;
+        self.leave();
+        drop(self.kept.take());
+        Ok(())
+    }
+
+    /// Gives up memory that was kept: somebody else has the ArrayBuffer.
+    pub(crate) fn abandon_kept(&self) {
+        if let Some(kept) = self.kept.take() {
+            self.leave();
+            kept.abandon();
+        }
+    }
+
+    /// Returns the handle of the lease that is out, if core knows it.
+    pub(crate) fn live_lease(&self) -> Option<u64> {
+        match self.origin {
+            Origin::Own { lease } if self.state.get() == State::Held => Some(lease),
+            _ => None,
+        }
+    }
+
     /// Ends the slab's life here; its number may be used for another one.
     pub(crate) fn leave(&self) {
         self.state.set(State::Gone);
@@ -176,8 +222,15 @@ impl Slab {
 
     /// Gives back what nothing in JavaScript reaches any more. `js` is there as long as JavaScript can run.
     pub(crate) fn unreachable(&self, js: Option<Js>) {
-        if self.state.get() == State::Held {
-            self.reclaim(js);
+        match self.state.get() {
+            State::Held => self.reclaim(js),
+            State::Kept if js.is_none() => self.abandon_kept(),
+            State::Kept => {
+                self.leave();
+                drop(self.kept.take());
+                self.station.drop_if_released();
+            }
+            State::Gone => {}
         }
     }
 

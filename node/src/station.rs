@@ -94,18 +94,37 @@ impl Station {
         })
     }
 
-    /// Takes a lease of its own from core: oversized, or beyond the limit where the pool's policy allows it.
-    pub(crate) fn take_own(self: &Rc<Self>, js: Js, length: usize, within_limit: bool, site: Site) -> Outcome<Value> {
-        let get = if within_limit { raw::try_get } else { raw::get };
-        let lease = get(self.pool.id(), length, site)?;
+    /// Takes a lease that core knows itself: oversized, beyond the limit where the pool's policy allows it, or because the
+    /// pool looks closely. Undefined, with -1 in the scratch array, when the limit is reached.
+    pub(crate) fn take_own(
+        self: &Rc<Self>,
+        js: Js,
+        length: usize,
+        unbounded: bool,
+        guard: bool,
+        site: Site,
+    ) -> Outcome<Value> {
+        let external = self.environment.external();
+        if guard && !external {
+            // JavaScript would work in V8's memory, beside the guarded pages.
+            self.stock.not_guarded();
+        }
+        let Some(taken) = self.stock.lease(length, unbounded, guard && external, site)? else {
+            self.environment.scratch(&[-1.0]);
+            return js.undefined();
+        };
+        let lease = taken.lease;
         let origin = Origin::Own { lease: lease.id };
-        // V8 sees the length only, so nothing behind it can be reached.
-        let slab = self.admit(origin, lease.data, length.max(1), lease.capacity);
-        self.show(js, &slab).inspect_err(|_| {
+        // What JavaScript writes behind the length is found at the put; of V8's memory it sees the length only.
+        let bytes = if external { lease.capacity } else { length }.max(1);
+        let slab = self.admit(origin, lease.data, bytes, lease.capacity);
+        let shown = self.show(js, &slab).inspect_err(|_| {
             slab.leave();
             // The lease was made just now and nobody saw it.
             let _ = raw::put(self.pool.id(), lease.id, Some(0), site);
-        })
+        });
+        self.environment.scratch_at(3, f64::from(u8::from(taken.guarded)));
+        shown
     }
 
     /// Takes over a lease that another environment sent.
@@ -137,7 +156,8 @@ impl Station {
         let serial = f64::from(slabs.admitted);
         let slab = Slab::new(Rc::clone(self), index, serial, origin, data, bytes, capacity);
         slabs.table[index] = Some(Rc::clone(&slab));
-        self.rows.start(index, capacity, matches!(origin, Origin::Own { .. }));
+        let listed = if let Origin::Own { lease } = origin { lease } else { 0 };
+        self.rows.start(index, capacity, listed);
         slab
     }
 
@@ -167,6 +187,13 @@ impl Station {
         if self.released.get() && self.slabs.borrow().table.iter().all(Option::is_none) {
             self.environment.remove(self.number);
         }
+    }
+
+    /// Reports the leases that are out, as `MILLPOND_LEAKS` asks: they end with this environment.
+    pub(crate) fn report_leaks(&self, when: &str) {
+        let slabs = self.slabs.borrow();
+        let leases: Vec<u64> = slabs.table.iter().flatten().filter_map(|slab| slab.live_lease()).collect();
+        raw::report_leaks(&self.pool, when, &leases);
     }
 
     /// The environment is gone: gives back what no ArrayBuffer of V8 ever showed.

@@ -30,7 +30,7 @@ mod _millpond {
     #[pymodule_export]
     use super::options::FourPerDoubling;
     #[pymodule_export]
-    use super::pool::{Pool, default_pool};
+    use super::pool::{Pool, default_pool, report_faults};
     #[pymodule_export]
     use super::stats::{ClassStats, LeakRecord, PoolStats};
 

@@ -1,12 +1,14 @@
 //! Converts the options of `Pool(...)`. Values are checked by core; here are types, names and contradictions
 //! that only Python can express.
 
-use millpond::{BufferPool, Builder, Classes, ClearPolicy, LimitPolicy};
+use std::str::FromStr;
+
+use millpond::{BufferPool, Builder, Check, Classes, ClearPolicy, LimitPolicy};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::args;
-use crate::errors::{invalid, shielded};
+use crate::errors::{invalid, shielded, to_py};
 
 /// Size classes, four for each doubling: a buffer is at most 25 % larger than what was asked for.
 ///
@@ -53,6 +55,7 @@ pub(crate) struct Given<'a, 'py> {
     pub clear: Argument<'a, 'py>,
     pub alignment: Argument<'a, 'py>,
     pub thread_cache_bytes: Argument<'a, 'py>,
+    pub check: Argument<'a, 'py>,
     pub maintain_every: Argument<'a, 'py>,
 }
 
@@ -97,6 +100,9 @@ impl Given<'_, '_> {
         if let Some(bytes) = args::optional_bytes("thread_cache_bytes", self.thread_cache_bytes)? {
             builder = builder.thread_cache_bytes(bytes);
         }
+        if let Some(check) = self.check {
+            builder = builder.check(parsed::<Check>("check", check)?);
+        }
         if let Some(every) = self.maintain_every {
             builder = builder.maintain_every(args::seconds("maintain_every", every)?);
         }
@@ -118,6 +124,14 @@ impl Given<'_, '_> {
             (None, None) => Ok(None),
         }
     }
+}
+
+/// Reads what core has a way of writing for.
+pub(crate) fn parsed<T: FromStr<Err = millpond::Error>>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+    let Ok(text) = value.cast::<PyString>() else {
+        return Err(args::wrong_type(name, "a str", value));
+    };
+    text.to_string_lossy().parse().map_err(|error| to_py(value.py(), &error))
 }
 
 fn class_list(value: &Bound<'_, PyAny>) -> PyResult<Classes> {

@@ -4,7 +4,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use millpond::{BufferPool, ClearPolicy, Error, ErrorKind, Lease, LimitPolicy, PutError, Site};
+use millpond::{BufferPool, Check, ClearPolicy, Error, ErrorKind, Injection, Lease, LimitPolicy, PutError, Site};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -36,6 +36,10 @@ use crate::stats::{LeakRecord, PoolStats};
 ///         pools with one tenant).
 ///     alignment: Of every buffer, a power of two from 64 to 2097152 bytes; 64 if left out.
 ///     thread_cache_bytes: Idle memory each thread keeps for itself; 2 MiB if left out, 0 for none.
+///     check: How closely the pool looks at its leases: "off", "on", "sites" (places and threads of gets and puts are
+///         recorded), "sample:N" (each N-th lease of up to 1 MiB stands on guarded pages, see report_faults) or "full"
+///         (as "sites", and buffers are filled with a pattern and used again late). What the environment variable
+///         MILLPOND_CHECK says, or "on", if left out.
 ///     maintain_every: Seconds between looks of a background thread that gives unused idle memory back, at least
 ///         0.001; no thread if left out.
 ///
@@ -108,16 +112,16 @@ impl Pool {
     #[cold]
     pub(crate) fn take(&self, py: Python<'_>, len: usize, patience: Patience) -> PyResult<Lease> {
         let most = match patience {
-            Patience::None => return self.core.try_get(len).map_err(|error| self.refusal(py, &error)),
+            Patience::None => return self.core.try_get_at(len, Site::NONE).map_err(|error| self.refusal(py, &error)),
             Patience::Policy => self.waits,
             Patience::Until(most) => Some(most),
         };
         let Some(most) = most else {
-            return py.detach(|| self.core.get(len)).map_err(|error| self.refusal(py, &error));
+            return py.detach(|| self.core.get_at(len, Site::NONE)).map_err(|error| self.refusal(py, &error));
         };
         let mut interrupt = None;
         let result = py.detach(|| {
-            self.core.get_interruptible(len, most, &mut || {
+            self.core.get_interruptible(len, most, Site::NONE, &mut || {
                 interrupt = Python::attach(|py| py.check_signals()).err();
                 interrupt.is_some()
             })
@@ -148,7 +152,7 @@ impl Pool {
 impl Pool {
     #[new]
     #[pyo3(signature = (name=None, *, classes=None, max_bytes=None, max_retained_bytes=None, on_limit=None, timeout=None,
-                        clear=None, alignment=None, thread_cache_bytes=None, maintain_every=None))]
+                        clear=None, alignment=None, thread_cache_bytes=None, check=None, maintain_every=None))]
     #[allow(clippy::too_many_arguments, reason = "one per option, all by keyword")]
     fn py_new(
         py: Python<'_>,
@@ -161,6 +165,7 @@ impl Pool {
         clear: Option<&Bound<'_, PyAny>>,
         alignment: Option<&Bound<'_, PyAny>>,
         thread_cache_bytes: Option<&Bound<'_, PyAny>>,
+        check: Option<&Bound<'_, PyAny>>,
         maintain_every: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Pool> {
         shielded(py, || {
@@ -174,6 +179,7 @@ impl Pool {
                 clear,
                 alignment,
                 thread_cache_bytes,
+                check,
                 maintain_every,
             };
             let core = given.builder(py)?.build().map_err(|error| to_py(py, &error))?;
@@ -191,6 +197,48 @@ impl Pool {
     #[getter]
     fn closed(&self) -> bool {
         self.core.is_closed()
+    }
+
+    /// How closely the pool looks at its leases: "off", "on", "sites", "sample:N" or "full".
+    #[getter]
+    fn check(&self, py: Python<'_>) -> PyResult<String> {
+        shielded(py, || Ok(self.core.check().to_string()))
+    }
+
+    /// Changes how closely the pool looks at its leases, from the next get and put on. Idle memory that threads keep for
+    /// themselves goes to the stock that they share.
+    ///
+    /// Args:
+    ///     check: As for Pool(check=...). Not to or from "off": a pool is made with it.
+    ///
+    /// Raises:
+    ///     InvalidArgumentError: check is none of these, or changes to or from "off". Nothing is changed.
+    ///     TypeError: check is not a str.
+    fn set_check(&self, py: Python<'_>, check: &Bound<'_, PyAny>) -> PyResult<()> {
+        shielded(py, || {
+            let check = options::parsed::<Check>("check", check)?;
+            py.detach(|| self.core.set_check(check)).map_err(|error| to_py(py, &error))
+        })
+    }
+
+    /// Makes the pool fail or dawdle from now on, to test what a program does then. What the environment variable
+    /// MILLPOND_INJECT says holds for all pools from the start.
+    ///
+    /// Args:
+    ///     what: A list separated by commas: "get=N" fails the N-th get with ExhaustedError, "alloc=N" the N-th creation
+    ///         of a buffer with NoMemoryError, "p=P" each get with this probability (0 to 1) by a sequence that "seed=N"
+    ///         chooses, "delay=N" makes each put of a lease got since N milliseconds longer, in which other threads run.
+    ///         The empty text ends it.
+    ///
+    /// Raises:
+    ///     InvalidArgumentError: what is no such list; nothing is changed.
+    ///     TypeError: what is not a str.
+    fn inject(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<()> {
+        shielded(py, || {
+            let what = options::parsed::<Injection>("what", what)?;
+            py.detach(|| self.core.inject(what));
+            Ok(())
+        })
     }
 
     /// The capacities in bytes that the pool hands out, ascending.
@@ -282,7 +330,7 @@ pub(crate) unsafe fn get_plain(object: *mut ffi::PyObject, len: usize) -> *mut f
     // The memory comes first: from the get on nothing can fail, so that the lease stays in registers.
     // SAFETY: the GIL is held.
     let spot = unsafe { object::reserve_quickly() };
-    if !spot.is_null() {
+    if !spot.is_null() && !site::is_next() {
         // SAFETY: the caller's promise.
         let pool = unsafe { Pool::from_ptr(object) };
         if let Some(lease) = pool.core.get_idle(len, Site::NONE) {
@@ -312,20 +360,30 @@ unsafe fn get_slow(spot: *mut LeaseObject, object: *mut ffi::PyObject, len: usiz
             Ok(unsafe { wrap(object, lease) })
         });
     }
-    match pool.core.get(len) {
+    match pool.core.get_at(len, Site::NONE) {
         // SAFETY: the caller's promise.
         Ok(lease) => unsafe { wrap(object, lease) },
         Err(error) => errors::cold(ptr::null_mut(), |py| Err(pool.refusal(py, &error))),
     }
 }
 
-/// Makes the Python object of a lease, with its site when those are recorded.
+/// Makes the Python object of a lease that the fast path did not get, and finds the place of the get where it is wanted.
 ///
 /// # Safety
 /// The GIL is held and `pool` is a live `Pool`.
 pub(crate) unsafe fn wrap(pool: *mut ffi::PyObject, mut lease: Lease) -> *mut ffi::PyObject {
-    let got = if site::are_recorded() { site::here() } else { Site::NONE };
-    lease.set_site(got);
+    // SAFETY: the caller's promise.
+    let core = &unsafe { Pool::from_ptr(pool) }.core;
+    // Counted in any mode: a get that was sent here to be sampled would otherwise be followed by others.
+    let is_sampled = site::is_sampled();
+    let is_wanted = match core.check() {
+        Check::Off => site::are_recorded(),
+        check => is_sampled || is_looked_at(check, &lease),
+    };
+    if is_wanted {
+        lease.set_site(site::here());
+    }
+    let is_plain = !is_wanted && !core.injects();
     // SAFETY: the GIL is held.
     let spot = unsafe { object::reserve() };
     if spot.is_null() {
@@ -335,11 +393,16 @@ pub(crate) unsafe fn wrap(pool: *mut ffi::PyObject, mut lease: Lease) -> *mut ff
     }
     // SAFETY: the memory is reserved, the rest is the caller's promise.
     let made = unsafe { object::fill(spot, lease, pool) };
-    if site::are_recorded() {
-        // A lease with details is not put by the fast path, which records no site.
-        made.details().got.set(got);
+    if !is_plain {
+        // One with details is not put by the fast path, which remembers nothing and does not let other threads run.
+        made.details();
     }
     made.as_ptr()
+}
+
+/// Tells whether the places of a lease's get and put are found, and not only sampled.
+pub(crate) fn is_looked_at(check: Check, lease: &Lease) -> bool {
+    site::are_recorded() || matches!(check, Check::Sites | Check::Full) || lease.is_guarded()
 }
 
 /// The object of the default pool, made at the first use.
@@ -351,6 +414,21 @@ pub(crate) fn default_object(py: Python<'_>) -> PyResult<&Bound<'_, Pool>> {
         Py::new(py, Pool::new(core.clone()))
     })?;
     Ok(object.bind(py))
+}
+
+/// Tells on standard error whose lease was touched when an access to guarded memory faults.
+///
+/// Installs, once for the process, a handler of SIGSEGV and SIGBUS for leases of pools with check="sample:N". It says which
+/// lease, where it was got and put and how far off the access is, and then lets the handler run that stood before:
+/// faulthandler's, say, which may also be enabled later. Calling this again does nothing.
+///
+/// Raises:
+///     IoError: The system does not let the handler be installed.
+///
+/// Thread-safe. Fork: a child has the handler too.
+#[pyfunction]
+pub(crate) fn report_faults(py: Python<'_>) -> PyResult<()> {
+    shielded(py, || millpond::report_faults().map_err(|error| to_py(py, &error)))
 }
 
 /// Returns the pool that every program has without any configuration. It is never closed.
@@ -365,7 +443,7 @@ pub(crate) fn foreign(pool: &Pool, lease: &LeaseObject) -> Error {
     if !lease.is_live() {
         return ending::refused(lease, ErrorKind::DoublePut);
     }
-    match lease.memory().take_lease().map(|guard| pool.core.put(guard)) {
+    match lease.memory().take_lease().map(|guard| pool.core.put_at(guard, site::here)) {
         Some(Err(PutError { error, lease: Some(guard) })) => {
             lease.memory().set_lease(guard);
             error

@@ -78,6 +78,7 @@ counters! {
         foreign_puts: "Refused puts of another pool's leases.",
         overruns: "Puts that found bytes behind the length overwritten.",
         exhausted: "Gets refused because of the limit.",
+        unguarded: "Leases that were to stand on guarded pages (check=\"sample:N\") and could not, for want of addresses.",
     }
 
     /// The same for each size class, ascending; what is oversized belongs to none.
@@ -138,7 +139,8 @@ pub(crate) struct LeakRecord {
     capacity: usize,
     /// How long it is out, in seconds.
     age: f64,
-    /// "file:line in function" of the get; None unless sites are recorded (MILLPOND_CHECK=sites, python -X dev).
+    /// "file:line in function" of the get; None where it was not recorded. It always is with check="sites" or "full" and in
+    /// python -X dev, else now and then.
     site: Option<String>,
 }
 

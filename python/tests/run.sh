@@ -95,6 +95,11 @@ print(int(sys.version_info >= (3, 11)))' </dev/null 2>/dev/null) || continue
   done
   "$environment/bin/python" -m pytest -q -p no:cacheprovider -c "$here/pyproject.toml" --rootdir "$here" "$here/tests"
   "$environment/bin/python" -W error "$here/tests/spec_runner.py" | tail -n 1
+  for mode in CHECK={off,on,sites,sample:1,sample:1000,full} POOL=off; do
+    env "MILLPOND_$mode" "$environment/bin/python" -W error "$here/tests/spec_runner.py" >"$scratch/spec.log" 2>&1 ||
+      { echo "MILLPOND_$mode: status $?" >&2 && cat "$scratch/spec.log" >&2 && exit 1; }
+    echo "MILLPOND_$mode: $(tail -n 1 "$scratch/spec.log")"
+  done
   runs=$((runs + 1))
 done
 [ "$runs" -gt 0 ] || { echo "no CPython >= 3.11 was tested" >&2 && exit 1; }

@@ -24,6 +24,12 @@ SIZES["ISIZE_MAX-4095"] = 2**63 - 4096
 BAD = {"negative": -1, "nan": float("nan"), "infinite": float("inf"), "fraction": 1.5, "string": "4096"}
 BAD |= {"null": None, "bool": True, "object": {}}
 STATS = {name for name in dir(millpond.PoolStats) if not name.startswith("_")}
+# How closely the pools look, which the environment says: see "Modes" in the README of the scenarios.
+MODE = os.environ.get("MILLPOND_CHECK", "on").partition(":")[0]
+KEEPS = os.environ.get("MILLPOND_POOL", "on") == "on"
+FINDS_OVERRUNS = KEEPS and MODE in ("on", "sites", "full")
+REUSES = KEEPS and MODE in ("off", "on", "sites")
+BY_REUSE = {"allocations", "hits", "created", "destroyed", "discarded", "retained_buffers", "retained_bytes", "trimmed_bytes"}
 OTHERS = {"NO_MEMORY": MemoryError, "BUSY": BufferError, "IO": OSError, "INVALID_ARGUMENT": TypeError, "FULL": ValueError}
 
 
@@ -129,12 +135,12 @@ class Scenario:
         check(len(self.leases[lease]) == size(wanted["is"]), f"length {len(self.leases[lease])}")
 
     def do_capacity(self, lease: str, **wanted: Any) -> None:
-        check(self.leases[lease].capacity == size(wanted["is"]), f"capacity {self.leases[lease].capacity}")
+        check(not REUSES or self.leases[lease].capacity == size(wanted["is"]), f"capacity {self.leases[lease].capacity}")
 
     def do_aligned(self, lease: str, to: int) -> None:
         held = self.leases[lease]
         address = ctypes.addressof((ctypes.c_char * len(held)).from_buffer(held))
-        check(address % to == 0, f"the address is {address:#x}")
+        check(address % (to if KEEPS else 64) == 0, f"the address is {address:#x}")
 
     def do_write(self, lease: str, byte: int, at: int = 0, count: int | None = None) -> None:
         held = self.leases[lease]
@@ -218,10 +224,14 @@ class Scenario:
         classes = {str(row.size): row for row in stats.classes}
         for row, values in wanted.pop("classes", {}).items():
             for name, value in values.items():
+                if name in BY_REUSE and not REUSES:
+                    continue
                 check(getattr(classes[row], name) == size(value), f"class {row} {name} is {getattr(classes[row], name)}, not {value}")
         for relation, values in wanted.items():
             for name, value in values.items():
                 check(name in STATS, f"unknown field {name}")
+                if name in BY_REUSE and not REUSES:
+                    continue
                 check(tests[relation](getattr(stats, name), size(value)), f"{name} is {getattr(stats, name)}, {relation} {value}")
 
     def do_class_sizes(self, pool: str, **wanted: Any) -> None:
@@ -229,7 +239,7 @@ class Scenario:
 
     def do_trim(self, pool: str, at_least: int = 0) -> None:
         freed = self.pools[pool].trim()
-        check(freed >= at_least, f"{freed} bytes were given back")
+        check(freed >= at_least or not REUSES, f"{freed} bytes were given back")
 
     def do_maintain(self, pool: str) -> None:
         self.pools[pool].maintain()
@@ -338,6 +348,8 @@ def main(directory: Path) -> int:
     for file in sorted(directory.glob("*.json")):
         for scenario in json.loads(file.read_text()):
             reason = scenario.get("skip", {}).get("python")
+            if not FINDS_OVERRUNS and '"overrun"' in json.dumps(scenario["steps"]):
+                reason = "an overrun is not found in this mode, or at once fatal"
             if reason is not None:
                 print(f"SKIP {scenario['name']}: {reason}")
                 skipped += 1

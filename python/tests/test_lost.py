@@ -115,7 +115,8 @@ def test_leaks_lists_what_is_out(pool: millpond.Pool) -> None:
     recorded = sys.flags.dev_mode or os.environ.get("MILLPOND_CHECK") in ("sites", "full")
     for record in records:
         assert record.age >= 0 and "pool 'test'" in repr(record)
-        assert ("test_lost.py" in record.site) if recorded else record.site is None
+        # Where places are not recorded one is sampled now and then.
+        assert "test_lost.py" in (record.site or ("nowhere" if recorded else "test_lost.py"))
     for lease in leases:
         lease.put()
     assert pool.leaks() == []

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 # Where the library says that something happened, as "got at FILE:LINE".
-SITE = re.compile(r"(?:\b(got|put) )?at (?:[^\s:]*/)?([\w.-]+):(\d+)")
+SITE = re.compile(r"(?:\b(got|taken|put) )?at (?:\S*/)?([\w.-]+):(\d+)")
 KIND = r"(?:MILLPOND_ERR_|ERR_MILLPOND_)?([A-Z][A-Z_]+)"
 
 
@@ -24,9 +24,12 @@ class Source:
         """Names the places that a message of the library says: get, put and here, in that order; a wrong one is WRONG."""
         found = {}
         for act, name, line in SITE.findall(message):
-            if name == self.name:
-                mark = {"got": "GET", "put": "PUT"}.get(act, "HERE")
-                found[mark] = mark.lower() if self.has(int(line), mark) else f"WRONG {mark.lower()}"
+            own = name == self.name
+            mark = {"got": "GET", "taken": "GET", "put": "PUT"}.get(act, "HERE")
+            # Where a put finds what was done before, this place is the put's.
+            if mark == "HERE" and own and not self.has(int(line), mark) and self.has(int(line), "PUT"):
+                mark = "PUT"
+            found[mark] = mark.lower() if own and self.has(int(line), mark) else f"WRONG {mark.lower()}"
         return " ".join(found[mark] for mark in ("GET", "PUT", "HERE") if mark in found)
 
     def at_the_bug(self, stack):
@@ -76,7 +79,7 @@ def read(source, run):
 
 FAULTS = {signal.SIGSEGV: "fault", signal.SIGBUS: "fault", signal.SIGABRT: "abort", signal.SIGILL: "abort", signal.SIGTRAP: "abort"}
 # A warning of the Python or Node package about a lost lease.
-WARNING = re.compile(r"ResourceWarning|MillpondWarning")
+WARNING = re.compile(r"(?:ResourceWarning|MillpondLeakWarning): .*\blease\b")
 
 MEMCHECK = (
     (r"Invalid (read|write) of size", "memcheck invalid {}"),

@@ -86,7 +86,7 @@ def run_all(chosen, columns):
             except programs.Missing as missing:
                 skipped[key, column] = str(missing)
                 continue
-            work += [(bug, key, column) for bug in BUGS if bug not in program.cannot and bug not in program.refused]
+            work += [(bug, key, column) for bug in program.runs()]
     # What faults on purpose needs no core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -160,6 +160,8 @@ def show(matrix, chosen, columns):
     for bug in BUGS:
         first = True
         for key, program in chosen.items():
+            if bug not in program.bugs():
+                continue
             row = matrix[bug].get(key, {})
             if bug in program.cannot:
                 number = reasons.setdefault(program.cannot[bug], len(reasons) + 1)

@@ -13,6 +13,7 @@ HERE = Path("tests/misuse")
 
 sys.path.insert(0, str(ROOT / "tests/demo"))
 import cells  # noqa: E402
+import build  # noqa: E402
 from build import BuildFailed, command, target_directory  # noqa: E402
 
 BUGS = {
@@ -55,10 +56,20 @@ class Program:
     cannot: dict = field(default_factory=dict)
     # What its compiler refuses: from a bug to a function that compiles it and returns the cell.
     refused: dict = field(default_factory=dict)
+    # If not empty: the bugs that are worth a line.
+    only: tuple = ()
 
     def columns(self):
         """Returns the columns in which it can say something."""
         return ("plain", *TOOLS) if self.comparison else COLUMNS
+
+    def bugs(self):
+        """Returns the bugs that have a line for it, those that it cannot commit too."""
+        return self.only or tuple(BUGS)
+
+    def runs(self):
+        """Returns the bugs that it commits when it runs."""
+        return [bug for bug in self.bugs() if bug not in self.cannot and bug not in self.refused]
 
 
 def scratch():
@@ -114,11 +125,23 @@ VALGRIND = (
 ).split()
 
 
-def under_valgrind(program):
+# Interpreters look at memory that nobody wrote, and free little at their end; millpond's idle memory must not be touched.
+VALGRIND_FOREIGN = "valgrind -q --error-exitcode=9 --fair-sched=yes --child-silent-after-fork=yes --undef-value-errors=no".split()
+
+
+def under_valgrind(program, valgrind=VALGRIND):
     """Puts valgrind before a command line."""
     if shutil.which("valgrind") is None:
         raise Missing("valgrind")
-    return [*VALGRIND, *program]
+    return [*valgrind, *program]
+
+
+def preloaded_asan():
+    """Returns what puts AddressSanitizer's run-time library under a program that is not made for it."""
+    library = Path(command(["gcc", "-print-file-name=libasan.so"]).strip())
+    if not library.is_absolute():
+        raise Missing("libasan")
+    return ["env", f"LD_PRELOAD={library}", "ASAN_OPTIONS=detect_leaks=0"]
 
 
 def compiled(compiler, standard, source):
@@ -182,6 +205,50 @@ def refuses(bug):
     return compile_it
 
 
+@cache
+def python_package():
+    """Installs the Python package into an environment of its own and returns its interpreter."""
+    return build.python(scratch())[0]
+
+
+def python(source):
+    """Returns what prepares a Python program for a column."""
+
+    def prepare(column):
+        program = [python_package(), "-B", "-W", "always::ResourceWarning", str(HERE / source)]
+        if column == "plain":
+            program[2:4] = []
+        if column == "asan":
+            return [*preloaded_asan(), "PYTHONMALLOC=malloc", *program]
+        return ["env", "PYTHONMALLOC=malloc", *under_valgrind(program, VALGRIND_FOREIGN)] if column == "valgrind" else program
+
+    return prepare
+
+
+@cache
+def node_package():
+    """Installs the Node package into a project of its own and returns the package's folder."""
+    build.node(scratch())
+    return scratch() / "node/node_modules/millpond"
+
+
+def node(source, *flags):
+    """Returns what prepares a Node program for a column."""
+
+    def prepare(column):
+        # What the compiler of V8 makes is unknown to valgrind until it is told to look.
+        jit = ["--jitless"] if column == "valgrind" else []
+        program = ["node", "--expose-gc", *jit, str(HERE / source), *flags]
+        if column == "valgrind":
+            program = under_valgrind(program, [*VALGRIND_FOREIGN, "--smc-check=all-non-file"])
+        before = preloaded_asan() if column == "asan" else ["env"]
+        return [*before, f"MISUSE_PACKAGE={node_package()}", *program]
+
+    return prepare
+
+
+NO_FORK = "Node cannot fork the running program; child_process.fork starts another one"
+NO_FREEZE = "JavaScript cannot freeze the bytes of a Buffer"
 SAME_OBJECT = "what is put is the memory itself: see read-after-put"
 
 PROGRAMS = {
@@ -222,6 +289,40 @@ PROGRAMS = {
         rust,
         refused={
             bug: refuses(bug) for bug in ("double-put", "lease-after-put", "racing-puts", "viewed-put", "frozen-write")
+        },
+    ),
+    "python": Program("Python", HERE / "python/misuse.py", python("python/misuse.py")),
+    "bytearray": Program(
+        "bytearray list",
+        HERE / "python/bytearrays.py",
+        python("python/bytearrays.py"),
+        comparison=True,
+        cannot={"lease-after-put": SAME_OBJECT},
+    ),
+    "node": Program(
+        "Node",
+        HERE / "node/misuse.mjs",
+        node("node/misuse.mjs"),
+        cannot={"forked-use": NO_FORK, "frozen-write": NO_FREEZE},
+    ),
+    "node-keep": Program(
+        "Node, detach: false",
+        HERE / "node/misuse.mjs",
+        node("node/misuse.mjs", "--keep"),
+        only=("none", "double-put", "lease-after-put", "read-after-put", "write-after-put", "viewed-put", "late-write"),
+    ),
+    "array": Program(
+        "array of Buffers",
+        HERE / "node/arrays.mjs",
+        node("node/arrays.mjs"),
+        comparison=True,
+        cannot={
+            "lease-after-put": SAME_OBJECT,
+            "past-by-one": "JavaScript ignores a write behind the end of an ArrayBuffer",
+            "past-by-far": "JavaScript ignores a write behind the end of an ArrayBuffer",
+            "racing-puts": "the array and its Buffers are one thread's",
+            "forked-use": NO_FORK,
+            "frozen-write": NO_FREEZE,
         },
     ),
 }

@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ClearPolicy, LimitPolicy};
 use crate::site::Site;
 use crate::tools;
+use crate::trace;
 
 /// What a get does at the limit.
 #[derive(Copy, Clone)]
@@ -43,6 +44,16 @@ impl Inner {
     #[cold]
     #[inline(never)]
     pub(crate) fn get_slow(&self, len: usize, patience: Patience) -> Result<Entry> {
+        self.admit(len)?;
+        self.serve(len, patience).inspect_err(|error| {
+            if error.kind() == ErrorKind::Exhausted && !matches!(patience, Patience::Quietly(_)) {
+                add(&self.counts.exhausted, 1);
+            }
+        })
+    }
+
+    /// Refuses a get whatever is idle: of a closed pool, of an impossible length, or because it was told to.
+    pub(crate) fn admit(&self, len: usize) -> Result<()> {
         if self.is_closed() {
             return Err(self.closed_error());
         }
@@ -54,6 +65,11 @@ impl Inner {
                 format_args!("pool \"{}\" was told to fail this get of {len} bytes (inject)", self.name),
             ));
         }
+        Ok(())
+    }
+
+    /// Serves a get that was admitted. `EXHAUSTED` is not counted.
+    pub(crate) fn serve(&self, len: usize, patience: Patience) -> Result<Entry> {
         let class = self.table.index(len);
         if self.clear != ClearPolicy::OnGet
             && let Some(entry) = self.get_sampled(class, len)
@@ -63,11 +79,7 @@ impl Inner {
         let (entry, zero) = match self.find_or_create(class, len) {
             Ok(found) => found,
             Err(Refusal::Memory) => return Err(self.memory_error(len)),
-            Err(Refusal::Limit) => self.get_at_limit(class, len, patience).inspect_err(|error| {
-                if error.kind() == ErrorKind::Exhausted && !matches!(patience, Patience::Quietly(_)) {
-                    add(&self.counts.exhausted, 1);
-                }
-            })?,
+            Err(Refusal::Limit) => self.get_at_limit(class, len, patience)?,
         };
         tools::open(entry);
         if self.clear == ClearPolicy::OnGet && !zero {
@@ -86,6 +98,7 @@ impl Inner {
         if self.check().records() {
             history::got(entry.slot.index(), site);
         }
+        trace::got(self.id, entry.slot.index(), len);
         tools::lend(entry, len);
     }
 

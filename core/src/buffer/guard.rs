@@ -49,6 +49,8 @@ const PAST: u32 = 2;
 /// What is known of a guarded lease: atomics, because a signal handler reads them whenever a fault comes.
 struct Region {
     state: AtomicU32,
+    /// Not 0 while somebody may still look at the pages when the lease is over.
+    kept: AtomicU32,
     /// The whole mapping: the lease's pages and the one behind.
     start: AtomicUsize,
     bytes: AtomicUsize,
@@ -66,6 +68,7 @@ struct Region {
 static TABLE: [Region; REGIONS] = [const {
     Region {
         state: AtomicU32::new(FREE),
+        kept: AtomicU32::new(0),
         start: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
         data: AtomicUsize::new(0),
@@ -204,7 +207,7 @@ impl Inner {
     }
 
     /// Makes a lease's buffer on pages of its own. `None` without memory, addresses or a place in the table.
-    fn create_guarded(&self, len: usize) -> Option<Entry> {
+    pub(crate) fn create_guarded(&self, len: usize) -> Option<Entry> {
         let page = memory::page_size();
         let capacity = len.max(1).next_multiple_of(memory::TAIL);
         let align = self.alignment();
@@ -272,6 +275,8 @@ fn map_with_guard(inside: usize, page: usize, align: usize) -> Option<NonNull<u8
     let behind = unsafe { base.add(inside) };
     // SAFETY: as above; nobody knows the mapping yet.
     if unsafe { memory::forbid(behind, page) } {
+        // SAFETY: as above.
+        unsafe { memory::set_apart(behind, page) };
         return Some(base);
     }
     // SAFETY: just mapped, known to nobody else.
@@ -335,6 +340,11 @@ pub(crate) fn note_get(entry: Entry, len: usize, site: Site) {
     region.getter.store(thread(), Ordering::Relaxed);
 }
 
+/// Corrects the place where a guarded lease was got.
+pub(crate) fn got_at(slot: &Slot, site: Site) {
+    TABLE[place_of(slot)].got.store(site.bits(), Ordering::Relaxed);
+}
+
 /// Notes who put a guarded lease.
 pub(crate) fn note_put(entry: Entry, handle: u64, site: Site) {
     let region = &TABLE[place_of(entry.slot)];
@@ -345,9 +355,6 @@ pub(crate) fn note_put(entry: Entry, handle: u64, site: Site) {
 
 /// Returns what is known of the guarded lease with this handle, which is over.
 pub(crate) fn past(handle: u64) -> Option<Past> {
-    if PLACES.lock().past_len == 0 {
-        return None;
-    }
     let is_it = |region: &&Region| {
         region.state.load(Ordering::SeqCst) == PAST && region.handle.load(Ordering::Relaxed) == handle
     };
@@ -375,15 +382,71 @@ pub(crate) fn give_up(entry: Entry) {
     let Some(base) = NonNull::new(start as *mut u8) else {
         return;
     };
+    // The page behind is inaccessible anyway.
     // SAFETY: the mapping of a lease that is over, by the caller's word.
-    if unsafe { memory::forbid(base, bytes) } {
-        region.state.store(PAST, Ordering::SeqCst);
-        PLACES.lock().give_past(place);
-        return;
+    let forbidden = unsafe { memory::forbid(base, bytes - memory::page_size()) };
+    {
+        let mut places = PLACES.lock();
+        let kept = region.kept.load(Ordering::Relaxed) != 0;
+        if forbidden || kept {
+            region.state.store(PAST, Ordering::SeqCst);
+            if !kept {
+                places.give_past(place);
+            }
+            return;
+        }
     }
     free_place(place);
     // SAFETY: as above; the table no longer names it.
     unsafe { memory::unmap(base, bytes) };
+}
+
+/// Forgets a guarded lease whose memory is in foreign hands: it stays mapped as it is.
+pub(crate) fn abandon(entry: Entry) {
+    free_place(place_of(entry.slot));
+}
+
+/// Keeps the pages of a guarded lease from being used again or unmapped when it is over.
+pub(crate) struct Keep {
+    place: usize,
+}
+
+/// Begins to keep the pages of a lease that the caller holds.
+pub(crate) fn keep(entry: Entry) -> Keep {
+    let place = place_of(entry.slot);
+    TABLE[place].kept.store(1, Ordering::Relaxed);
+    Keep { place }
+}
+
+impl Keep {
+    /// Leaves the pages as they are for good: somebody may look at them for ever. The lease is over.
+    pub(crate) fn abandon(self) {
+        let place = std::mem::ManuallyDrop::new(self).place;
+        TABLE[place].kept.store(0, Ordering::Relaxed);
+        free_place(place);
+    }
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        let region = &TABLE[self.place];
+        let start = NonNull::new(region.start.load(Ordering::Relaxed) as *mut u8);
+        let len = region.bytes.load(Ordering::Relaxed) - memory::page_size();
+        let mut places = PLACES.lock();
+        region.kept.store(0, Ordering::Relaxed);
+        if region.state.load(Ordering::SeqCst) != PAST {
+            // The put failed, and the lease lives.
+            return;
+        }
+        // What could not be made inaccessible at the put may have been written since.
+        // SAFETY: the mapping of a lease that is over, which nobody looks at any more.
+        if start.is_some_and(|start| unsafe { memory::forbid(start, len) }) {
+            places.give_past(self.place);
+            return;
+        }
+        drop(places);
+        free_place(self.place);
+    }
 }
 
 /// Returns how far it is from a guarded lease's start to the inaccessible page: the capacity, unless the alignment leaves a
@@ -414,6 +477,11 @@ pub(crate) fn is_intact(entry: Entry, len: usize, handle: u64) -> bool {
     let canary = slot::canary(handle).to_le_bytes();
     let bytes = canary.into_iter().cycle();
     slack(entry, len).iter().zip(bytes).all(|(place, byte)| place.load(Ordering::Relaxed) == byte)
+}
+
+/// Says whether an address is in a guarded lease's pages. For a signal handler, as [`describe`].
+pub(crate) fn is_known(address: usize) -> bool {
+    find(address).is_some()
 }
 
 /// Describes the access to `address`, if it is in a guarded lease's pages. For a signal handler: takes no lock and no

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::panic::Location;
 use std::sync::atomic::Ordering;
 
 use super::depot::Entry;
 use super::inner::add;
 use super::lease::Lease;
 use super::put;
+use crate::site::Site;
 
 /// The bit of [`Held::dirty`] that says that the books are closed: dropping only frees the memory.
 const DEAD: usize = 1 << (usize::BITS - 1);
@@ -74,17 +76,30 @@ impl Lease {
     ///
     /// # Errors
     /// Beside the held memory: `OVERRUN`, `INVALID_ARGUMENT` as for [`put_used`](Lease::put_used); the lease is over.
+    #[track_caller]
     pub fn put_held(self, used: Option<usize>) -> (Held, crate::Result<()>) {
+        let site = Site::rust(Location::caller());
+        self.put_held_at(used, || site)
+    }
+
+    /// As [`put_held`](Lease::put_held), for a binding that knows the place better; it is asked for when it is to be
+    /// recorded or reported.
+    ///
+    /// # Errors
+    /// As [`put_held`](Lease::put_held).
+    pub fn put_held_at(self, used: Option<usize>, site: impl FnOnce() -> Site) -> (Held, crate::Result<()>) {
         let mut this = ManuallyDrop::new(self);
         let inner = put::pool_of(this.slot());
         let (entry, len) = (this.entry(), this.len());
+        let handle = entry.slot.handle.load(Ordering::Relaxed);
+        inner.dawdle();
         if !this.disarm() {
-            let (error, class) =
-                inner.overrun_error(entry, len, entry.slot.handle.load(Ordering::Relaxed), crate::site::Site::NONE);
+            let (error, class) = inner.overrun_error(entry, len, handle, site());
             inner.count_put(class, len);
             add(&inner.classes[class].counts.discarded, 1);
             return (Held::dead(entry), Err(error));
         }
+        inner.note_put(entry, len, handle, if this.is_looked_at() { site() } else { Site::NONE });
         let class = inner.class_of_capacity(this.capacity());
         inner.count_put(class, len);
         let held = if inner.is_single(entry) {

@@ -247,6 +247,7 @@ impl Lease {
     /// Replaces the recorded place of the get, which [`leaks`](BufferPool::leaks) and reports name.
     pub fn set_site(&mut self, site: Site) {
         self.slot.site.store(site.bits(), Ordering::Relaxed);
+        self.correct_site(site);
     }
 
     /// Returns the recorded place of the get.
@@ -284,7 +285,7 @@ impl Lease {
             return Err(error);
         }
         let mut this = ManuallyDrop::new(self);
-        this.state.set_dirty(used);
+        this.set_dirty(used);
         this.give_back(Site::rust(Location::caller()))
     }
 
@@ -307,7 +308,7 @@ impl Lease {
     }
 
     /// Returns the handle that the canary is made from: nobody changes it while the lease lives.
-    fn canary(&self) -> u64 {
+    pub(super) fn canary(&self) -> u64 {
         self.slot.handle.load(Ordering::Relaxed)
     }
 
@@ -316,8 +317,13 @@ impl Lease {
         self.state.dirty(self.len)
     }
 
+    /// Takes the caller's word on how many bytes from the start may have been written.
+    pub(super) fn set_dirty(&mut self, dirty: usize) {
+        self.state.set_dirty(dirty);
+    }
+
     #[inline(always)]
-    fn give_back(&mut self, site: Site) -> Result<()> {
+    pub(super) fn give_back(&mut self, site: Site) -> Result<()> {
         // By value, so that a lease that lives in registers stays there.
         let (entry, len, state) = (self.entry(), self.len, self.state);
         if state.is_clean() {
@@ -345,10 +351,12 @@ impl Lease {
     /// # Errors
     /// `NO_MEMORY`: there is none for the copy; the error holds the lease, still live. `OVERRUN` as for
     /// [`put`](Lease::put).
+    #[track_caller]
     pub fn detach(self) -> Result<Detached, PutError> {
+        let site = Site::rust(Location::caller());
         let dirty = self.dirty();
         let inner = put::pool_of(self.slot).keep_alive();
-        let (detached, copied) = self.part(&inner).map_err(|(error, held)| {
+        let (detached, copied) = self.part(&inner, || site).map_err(|(error, held)| {
             drop(held);
             error
         })?;
@@ -361,14 +369,32 @@ impl Lease {
     ///
     /// # Errors
     /// As [`detach`](Lease::detach); `OVERRUN` comes with the memory of the lease.
+    #[track_caller]
     pub fn detach_held(self) -> Result<(Detached, Option<Held>), (PutError, Option<Held>)> {
+        let site = Site::rust(Location::caller());
+        self.detach_held_at(|| site)
+    }
+
+    /// As [`detach_held`](Lease::detach_held), for a binding that knows the place better; it is asked for when there is an
+    /// overrun to report.
+    ///
+    /// # Errors
+    /// As [`detach_held`](Lease::detach_held).
+    pub fn detach_held_at(
+        self,
+        site: impl FnOnce() -> Site,
+    ) -> Result<(Detached, Option<Held>), (PutError, Option<Held>)> {
         let inner = put::pool_of(self.slot).keep_alive();
         let len = self.len;
-        let (detached, copied) = self.part(&inner)?;
+        let (detached, copied) = self.part(&inner, site)?;
         Ok((detached, copied.map(|entry| Held::new(entry, len))))
     }
 
-    fn part(self, inner: &Inner) -> Result<(Detached, Option<Entry>), (PutError, Option<Held>)> {
+    fn part(
+        self,
+        inner: &Inner,
+        site: impl FnOnce() -> Site,
+    ) -> Result<(Detached, Option<Entry>), (PutError, Option<Held>)> {
         let (entry, len) = (self.entry(), self.len);
         let prepared = match Detached::prepare(inner, entry, len) {
             Ok(prepared) => prepared,
@@ -378,7 +404,7 @@ impl Lease {
         if this.disarm() {
             return Ok(Detached::take(inner, entry, len, prepared));
         }
-        let (error, class) = inner.overrun_error(entry, len, this.canary(), Site::NONE);
+        let (error, class) = inner.overrun_error(entry, len, this.canary(), site());
         inner.count_put(class, len);
         add(&inner.classes[class].counts.discarded, 1);
         Err((PutError { error, lease: None }, Some(Held::dead(entry))))

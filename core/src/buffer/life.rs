@@ -36,8 +36,10 @@ impl Inner {
         if class == self.table.sizes().len() {
             add(&self.counts.oversized_live_bytes, capacity as u64);
             add(&self.counts.oversized_requests, 1);
+            self.note_peak(0);
+        } else {
+            self.note_peak(self.charge(capacity) as u64);
         }
-        self.note_peak(0);
     }
 
     /// Takes room for a new buffer from the pool's limit.
@@ -237,6 +239,9 @@ impl Inner {
     pub(crate) fn give_up(&self, entry: Entry) {
         tools::open(entry);
         self.close_books(entry);
+        if guard::is_guarded(entry.slot) {
+            guard::abandon(entry);
+        }
         slot::free(entry.slot);
         self.release();
     }

@@ -15,6 +15,7 @@ mod lease;
 mod life;
 pub(crate) mod memory;
 mod modes;
+mod placed;
 mod put;
 mod quarantine;
 pub mod raw;
@@ -46,7 +47,8 @@ use crate::site::Site;
 use crate::stats::Stats;
 use depot::Entry;
 use get::Patience;
-use inner::{Inner, add};
+pub use history::Act;
+use inner::Inner;
 use lease::State;
 use slot::Slot;
 use strong::Strong;
@@ -160,6 +162,7 @@ impl Builder {
     pub fn build(self) -> Result<BufferPool> {
         crate::fork::prepare_process()?;
         crate::report::prepare()?;
+        crate::trace::prepare()?;
         let pool = BufferPool::from_inner(registry::register(|id| Inner::new(id, &self.options))?);
         if let Some(interval) = self.options.maintain_every {
             ticker::start(pool.id(), interval).ok_or_else(registry::no_memory)?;
@@ -323,33 +326,6 @@ impl BufferPool {
         self.get_with(len, Patience::Until(deadline), Site::rust(Location::caller()))
     }
 
-    /// Takes a lease as [`get_timeout`](BufferPool::get_timeout) does, and asks `give_up` at least every 100 ms
-    /// whether to stop waiting: for a host language that must look at its signals.
-    ///
-    /// # Errors
-    /// As [`get`](BufferPool::get); `EXHAUSTED` after the timeout, or when `give_up` says so.
-    #[track_caller]
-    pub fn get_interruptible(&self, len: usize, timeout: Duration, give_up: &mut dyn FnMut() -> bool) -> Result<Lease> {
-        let site = Site::rust(Location::caller());
-        let deadline = Instant::now().checked_add(timeout);
-        let step = Duration::from_millis(100);
-        loop {
-            let now = Instant::now();
-            let left = deadline.map_or(step, |deadline| deadline.saturating_duration_since(now));
-            let last = left <= step;
-            let patience = if last { Patience::Until(now + left) } else { Patience::Quietly(now + step) };
-            match self.get_with(len, patience, site) {
-                Err(error) if error.kind() == ErrorKind::Exhausted && !last => {
-                    if give_up() {
-                        add(&self.inner.counts.exhausted, 1);
-                        return Err(error);
-                    }
-                }
-                result => return result,
-            }
-        }
-    }
-
     /// Takes a lease as an empty [`Writer`] for up to `capacity` bytes.
     ///
     /// # Errors
@@ -405,7 +381,7 @@ impl BufferPool {
     /// words the error as everywhere: `DOUBLE_PUT`, `USE_AFTER_PUT`, `FOREIGN_LEASE`, `BUSY`, `OVERRUN`,
     /// `EXHAUSTED`. `len` is the lease's length; sites that are not known are left out.
     pub fn misuse(&self, kind: ErrorKind, len: usize, got: Site, first_put: Site, here: Site) -> Error {
-        crate::misuse::report(&self.inner, kind, len, got, first_put, here)
+        self.misuse_of(kind, len, Act::at(got), Act::at(first_put), here)
     }
 
     /// Gives all idle memory back to the system now, the threads' own too. Returns the capacity of what was

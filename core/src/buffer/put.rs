@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::options::ClearPolicy;
 use crate::site::Site;
 use crate::tools;
+use crate::trace;
 
 /// The most entries that leave a magazine at a time.
 const BATCH_MAX: usize = 32;
@@ -110,15 +111,21 @@ impl Inner {
     #[inline(never)]
     pub(crate) fn put_slow(&self, entry: Entry, len: usize, handle: u64, site: Site) {
         self.dawdle();
+        self.note_put(entry, len, handle, site);
+        let class = self.class_of_capacity(entry.slot.capacity());
+        self.count_put(class, len);
+        self.take_back(class, entry);
+    }
+
+    /// Remembers the end of the lease with this handle, as closely as the pool looks.
+    pub(crate) fn note_put(&self, entry: Entry, len: usize, handle: u64, site: Site) {
         if guard::is_guarded(entry.slot) {
             guard::note_put(entry, handle, site);
         }
         if self.check().records() {
             history::put(entry.slot.index(), handle, len, site);
         }
-        let class = self.class_of_capacity(entry.slot.capacity());
-        self.count_put(class, len);
-        self.take_back(class, entry);
+        trace::put(self.id, entry.slot.index(), len);
     }
 
     /// Keeps or destroys a buffer that is clean and whose lease is counted; what is destroyed counts as discarded.
@@ -235,6 +242,7 @@ impl Inner {
     /// Takes back a lease that was lost: its language's collector found it.
     pub(crate) fn take_leaked(&self, entry: Entry, len: usize) {
         let class = self.class_of_capacity(entry.slot.capacity());
+        self.note_put(entry, len, entry.slot.handle.load(Ordering::Relaxed), Site::NONE);
         entry.slot.taken.store(0, Ordering::Relaxed);
         add(&self.classes[class].counts.leaked, 1);
         self.count_returned(len);

@@ -36,10 +36,7 @@ impl Inner {
     pub(crate) fn hold_back(&self, entry: Entry, doomed: &mut Doomed) {
         let capacity = entry.slot.capacity();
         let class = self.class_of_capacity(capacity);
-        tools::open(entry);
-        // SAFETY: the buffer is this thread's, idle, and has its capacity.
-        unsafe { entry.data.write_bytes(PATTERN, capacity.min(PATTERN_MAX)) };
-        tools::close(entry);
+        fill(entry);
         let mut ripe = [None; 8];
         let held = {
             let mut quarantine = self.quarantine.lock();
@@ -81,27 +78,35 @@ impl Inner {
 
     /// Looks whether a buffer still has its pattern, and gives it to the depot if so.
     fn release_held_back(&self, entry: Entry, doomed: &mut Doomed) {
-        let capacity = entry.slot.capacity();
-        let class = self.class_of_capacity(capacity);
-        let len = capacity.min(PATTERN_MAX);
-        tools::open(entry);
-        // SAFETY: the buffer has its capacity and was filled by `hold_back`; whoever writes it now breaks the rule that is
-        // checked here, so it is looked at as memory that others may write.
-        let bytes = unsafe { std::slice::from_raw_parts(entry.data.cast::<AtomicU8>(), len) };
-        let stain = stain(bytes);
+        let class = self.class_of_capacity(entry.slot.capacity());
+        let clean = self.is_unstained(entry);
         add(&self.classes[class].counts.held, 1_u64.wrapping_neg());
-        // SAFETY: as above; nothing of the pattern, nor of what was written into it, may stay.
-        unsafe { memory::clear(entry.data, len) };
-        if let Some(stain) = stain {
-            self.report_stain(entry, &stain);
+        if !clean {
             add(&self.classes[class].counts.discarded, 1);
             doomed.push(entry);
         } else if self.is_closed() {
             doomed.push(entry);
         } else {
-            debug_assert!(self.clear != ClearPolicy::OnPut || len == capacity || capacity > PATTERN_MAX);
             self.stow(class, entry, doomed);
         }
+    }
+
+    /// Looks whether a buffer still has the pattern that [`fill`] left, says so if not, and clears it.
+    pub(crate) fn is_unstained(&self, entry: Entry) -> bool {
+        let capacity = entry.slot.capacity();
+        let len = capacity.min(PATTERN_MAX);
+        tools::open(entry);
+        // SAFETY: the buffer has its capacity and was filled; whoever writes it now breaks the rule that is checked here, so
+        // it is looked at as memory that others may write.
+        let bytes = unsafe { std::slice::from_raw_parts(entry.data.cast::<AtomicU8>(), len) };
+        let stain = stain(bytes);
+        // SAFETY: as above; nothing of the pattern, nor of what was written into it, may stay.
+        unsafe { memory::clear(entry.data, len) };
+        debug_assert!(self.clear != ClearPolicy::OnPut || len == capacity || capacity > PATTERN_MAX);
+        if let Some(stain) = &stain {
+            self.report_stain(entry, stain);
+        }
+        stain.is_none()
     }
 
     /// Says on standard error who wrote too late: there is no call to return an error from.
@@ -126,6 +131,14 @@ impl Inner {
         };
         entry.slot.taken.store(0, Ordering::Relaxed);
     }
+}
+
+/// Fills an idle buffer that is the caller's with the pattern.
+pub(crate) fn fill(entry: Entry) {
+    tools::open(entry);
+    // SAFETY: the buffer is this thread's, idle, and has its capacity.
+    unsafe { entry.data.write_bytes(PATTERN, entry.slot.capacity().min(PATTERN_MAX)) };
+    tools::close(entry);
 }
 
 impl Quarantine {

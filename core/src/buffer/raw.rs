@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub use super::stock::{Stock, StockBuffer};
+pub use super::stock::{Kept, Stock, StockBuffer, StockLease, Watch};
 
 use super::BufferPool;
 use super::cache;
@@ -28,6 +28,7 @@ use super::strong::Strong;
 use crate::error::{Error, ErrorKind, Result};
 use crate::misuse;
 use crate::options::ClearPolicy;
+use crate::report;
 use crate::site::Site;
 
 /// A lease as plain data: what C gets.
@@ -382,25 +383,33 @@ impl fmt::Display for OfPool {
 /// Counts and words the put of another pool's live lease into `inner`.
 #[cold]
 pub(crate) fn foreign(inner: &Inner, slot: &Slot, here: Site) -> Error {
+    // A stock's: what its owner lends of it is not known here.
+    let known = slot.taken.load(Ordering::Relaxed) != 0;
+    let lease = known.then(|| (slot.len.load(Ordering::Relaxed), put::got(slot)));
+    foreign_lease(inner, slot, lease, here)
+}
+
+/// As [`foreign`], of a lease whose length and get the caller knows.
+#[cold]
+pub(crate) fn foreign_lease(inner: &Inner, slot: &Slot, lease: Option<(usize, Act)>, here: Site) -> Error {
     add(&inner.counts.foreign_puts, 1);
     let own = OfPool(registry::find_at(slot.pool.load(Ordering::Relaxed)));
     let here = if here.is_known() { Act::of(here) } else { Act::default() };
     let name = &inner.name;
-    if slot.taken.load(Ordering::Relaxed) == 0 {
-        // A stock's: what its owner lends of it is not known here.
-        return Error::new(
-            ErrorKind::ForeignLease,
+    let kind = ErrorKind::ForeignLease;
+    match lease {
+        None => Error::new(
+            kind,
             format_args!("a lease{own} was put into pool \"{name}\"{here}; it stays live, put it where it was got"),
-        );
-    }
-    Error::new(
-        ErrorKind::ForeignLease,
-        format_args!(
-            "a lease of {} bytes{own}, got{}, was put into pool \"{name}\"{here}; it stays live, put it where it was got",
-            slot.len.load(Ordering::Relaxed),
-            put::got(slot),
         ),
-    )
+        Some((len, got)) => Error::new(
+            kind,
+            format_args!(
+                "a lease of {len} bytes{own}, got{got}, was put into pool \"{name}\"{here}; it stays live, put it where it \
+                 was got"
+            ),
+        ),
+    }
 }
 
 /// Tells why a put whose handle does not match is refused.
@@ -515,7 +524,7 @@ pub fn unpin(lease_id: u64) -> Result<()> {
 }
 
 /// Ends a handle for somebody who takes the buffer over.
-fn redeem(pool_id: u64, lease_id: u64) -> Result<(Strong, Entry, usize)> {
+pub(crate) fn redeem(pool_id: u64, lease_id: u64) -> Result<(Strong, Entry, usize)> {
     let slot = check(lease_id)?;
     let inner = registry::find(pool_id).ok_or_else(|| no_pool(pool_id))?;
     if !std::ptr::eq(inner.as_ptr(), slot.pool.load(Ordering::Relaxed)) {
@@ -588,4 +597,16 @@ pub fn into_lease(pool_id: u64, lease_id: u64) -> Result<Lease> {
 /// As [`into_lease`].
 pub fn leak_reclaimed(pool_id: u64, lease_id: u64) -> Result<()> {
     into_lease(pool_id, lease_id).map(Lease::leak_reclaimed)
+}
+
+/// Reports those of a pool's live leases whose handles are listed, as `MILLPOND_LEAKS` asks: a binding whose leases end with
+/// a thread says so before. `when` says when that is.
+pub fn report_leaks(pool: &BufferPool, when: &str, lease_ids: &[u64]) {
+    report::report_those(pool.inner(), when, |slot| lease_ids.contains(&slot.handle.load(Ordering::Relaxed)));
+}
+
+/// Reports the leases of all pools that are out, as `MILLPOND_LEAKS` asks, as at the process's end, which then reports
+/// nothing more: for a binding whose leases end before.
+pub fn report_exit() {
+    report::exit();
 }

@@ -1,10 +1,15 @@
 //! Lends buffers to a binding that keeps its own stock and serves gets and puts from it.
 //!
 //! In Node a call into native code costs more than a get. So JavaScript holds buffers of its own, counts in a block
-//! of memory that core reads, and calls here only to take buffers and to give them back.
+//! of memory that core reads, and calls here only to take buffers and to give them back. How closely the pool looks
+//! changes that: what is to be looked at one by one comes from core (`watched.rs`).
+
+mod watched;
 
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
+
+pub use watched::{Kept, StockLease, Watch};
 
 use super::BufferPool;
 use super::depot::{Doomed, Entry};
@@ -37,9 +42,8 @@ const ASKED: f64 = 2.0;
 #[derive(Copy, Clone)]
 pub(crate) struct Block {
     words: NonNull<AtomicU64>,
+    /// The counters, behind which one word is core's own.
     len: usize,
-    /// The idle bytes that the owner may keep without asking; reserved like a thread's cache.
-    share: usize,
 }
 
 // SAFETY: the block is made of atomics.
@@ -53,7 +57,7 @@ static ENDED: Lock<Vec<(usize, usize)>> = Lock::new(Vec::new());
 impl Block {
     fn new(classes: usize, share: usize) -> Option<Block> {
         let len = HEAD + PER_CLASS * classes;
-        let bytes = (len * size_of::<f64>()).next_multiple_of(memory::page_size());
+        let bytes = Block::bytes(len);
         let ended = {
             let mut ended = ENDED.lock();
             let place = ended.iter().position(|(_, size)| *size == bytes);
@@ -67,15 +71,31 @@ impl Block {
             }
             None => memory::map(bytes, memory::page_size())?,
         };
-        Some(Block { words: base.cast(), len, share })
+        let block = Block { words: base.cast(), len };
+        block.set_share(share);
+        Some(block)
+    }
+
+    /// Returns the size of the mapping for so many counters and core's word.
+    fn bytes(len: usize) -> usize {
+        ((len + 1) * size_of::<f64>()).next_multiple_of(memory::page_size())
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
-        assert!(index < self.len, "counter {index} of {}", self.len);
+        assert!(index <= self.len, "counter {index} of {}", self.len);
         // SAFETY: inside the block.
         let word = unsafe { self.words.add(index) };
         // SAFETY: the block is mapped for the life of the process, and any bytes are a valid counter.
         unsafe { word.as_ref() }
+    }
+
+    /// Returns the idle bytes that the owner may keep without asking; reserved like a thread's cache.
+    fn share(&self) -> usize {
+        self.word(self.len).load(Ordering::Relaxed) as usize
+    }
+
+    fn set_share(&self, bytes: usize) {
+        self.word(self.len).store(bytes as u64, Ordering::Relaxed);
     }
 
     fn read(&self, index: usize) -> f64 {
@@ -102,10 +122,10 @@ impl Block {
     /// Returns the idle bytes beyond the owner's share.
     pub(crate) fn excess(&self, sizes: &[usize]) -> usize {
         let idle: u64 = sizes.iter().enumerate().map(|(class, size)| self.idle(class) * *size as u64).sum();
-        (idle as usize).saturating_sub(self.share)
+        (idle as usize).saturating_sub(self.share())
     }
 
-    /// Asks the owner to give everything idle back when it next looks.
+    /// Asks the owner to give everything idle back when it next looks, and to look at [`Stock::watch`] again.
     pub(crate) fn ask(&self) {
         let (calm, asked) = (0_f64.to_bits(), ASKED.to_bits());
         let _ = self.word(GATE).compare_exchange(calm, asked, Ordering::Relaxed, Ordering::Relaxed);
@@ -118,7 +138,7 @@ impl Block {
 
     /// Leaves the memory to a later block. The registry lists this one no more.
     fn end(self) {
-        let bytes = (self.len * size_of::<f64>()).next_multiple_of(memory::page_size());
+        let bytes = Block::bytes(self.len);
         let mut ended = ENDED.lock();
         // Without memory to remember the block, it stays mapped and unused.
         if ended.try_reserve(1).is_ok() {
@@ -167,15 +187,19 @@ impl Stock {
     /// the life of the process.
     ///
     /// 0: the gate, written by core: 1 when the pool is closed and the owner keeps nothing any more, 2 when it should
-    /// give everything idle back once and then call [`settled`](Stock::settled). 1: bytes asked for by its live
-    /// leases. Then for each class three: gets, puts, idle buffers held.
+    /// give everything idle back once, call [`settled`](Stock::settled), and then look at [`watch`](Stock::watch) again.
+    /// 1: bytes asked for by its live leases. Then for each class three: gets, puts, idle buffers held.
     pub fn counters(&self) -> (*mut f64, usize) {
         (self.block.words.as_ptr().cast(), self.block.len)
     }
 
-    /// Returns the idle bytes that the owner may keep without asking [`may_keep`](Stock::may_keep).
+    /// Returns the idle bytes that the owner may keep without asking [`may_keep`](Stock::may_keep). A stock that was made
+    /// while its pool kept nothing for threads gets its share when it asks later.
     pub fn share(&self) -> usize {
-        self.block.share
+        if self.block.share() == 0 {
+            self.block.set_share(self.pool.inner().reserve_for_cache());
+        }
+        self.block.share()
     }
 
     /// Returns the pool.
@@ -354,7 +378,7 @@ impl Drop for Stock {
                 add(&kept.counts.puts, block.puts(class));
             }
             add(&inner.counts.requested, block.requested());
-            inner.unreserve(block.share);
+            inner.unreserve(block.share());
         }
         drop(registry);
         self.block.end();
@@ -415,7 +439,7 @@ impl Inner {
     }
 
     /// Gives up a buffer whose memory is in foreign hands: it stays mapped for ever.
-    fn abandon(&self, entry: Entry) {
+    pub(crate) fn abandon(&self, entry: Entry) {
         if entry.slot.flags() & slot::MAPPED == 0 {
             // The slab never becomes empty, so the pool that owns it must not go.
             std::mem::forget(self.keep_alive());

@@ -38,6 +38,7 @@ from millpond._millpond import (
     __version__,
     default_pool,
     get,
+    report_faults,
 )
 from millpond._writer import Writer
 
@@ -68,4 +69,5 @@ __all__ = [
     "__version__",
     "default_pool",
     "get",
+    "report_faults",
 ]

@@ -9,14 +9,14 @@
 use std::ffi::CString;
 use std::sync::atomic::Ordering;
 
-use millpond::{Error, ErrorKind, Held, Lease, Site};
+use millpond::{Act, Error, ErrorKind, Held, Lease, Site};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::object::{LeaseObject, State};
 use crate::errors;
 use crate::gil::Released;
-use crate::pool::Pool;
+use crate::pool::{self, Pool};
 use crate::site;
 
 /// Clearing at least so many bytes is done without the GIL: 130 µs, where letting it go and getting it back costs
@@ -31,6 +31,33 @@ fn clearing<R>(bytes: usize, clears: bool, body: impl FnOnce() -> R) -> R {
     // SAFETY: the callers hold the GIL; `body` is core's work on memory that no Python object owns any more.
     let _released = unsafe { Released::new() };
     body()
+}
+
+/// Runs a put that clears `dirty` bytes and may ask for its place, without the GIL when that takes long.
+fn putting<R>(lease: &LeaseObject, dirty: usize, body: impl FnOnce(&dyn Fn() -> Site) -> R) -> R {
+    let pool = pool_of(lease);
+    let known = lease.details().acts().1.site();
+    let is_long = dirty >= CLEAR_WITHOUT_GIL && pool.clears_on_put;
+    if !is_long && !pool.core.injects() {
+        return body(&|| if known.is_known() { known } else { site::here() });
+    }
+    // Nobody can be asked without the GIL.
+    let here = if known.is_known() { known } else { site::here() };
+    // SAFETY: as in `clearing`.
+    let _released = unsafe { Released::new() };
+    body(&|| here)
+}
+
+/// Remembers what is known of the get and put of a live lease that is about to end.
+fn remember(lease: &LeaseObject) {
+    let known = lease.memory().with_lease(|guard| {
+        let is_looked_at = pool::is_looked_at(pool_of(lease).core.check(), guard);
+        (is_looked_at || guard.site().is_known()).then(|| (guard.got(), is_looked_at))
+    });
+    if let Some((got, is_looked_at)) = known.flatten() {
+        let put = if is_looked_at { Act::now(site::here()) } else { Act::default() };
+        lease.details().set_acts(got, put);
+    }
 }
 
 /// Puts a fresh lease; `false`, and nothing done, if it is anything else.
@@ -57,9 +84,7 @@ pub(crate) fn put(lease: &LeaseObject, used: Option<usize>) -> Result<(), Error>
         }
         details.opened.set(used);
     }
-    if site::are_recorded() {
-        details.put.set(site::here());
-    }
+    remember(lease);
     lease.set_state(State::Dead);
     give_back(lease)
 }
@@ -70,14 +95,11 @@ fn give_back(lease: &LeaseObject) -> Result<(), Error> {
         return Ok(());
     };
     let details = lease.details();
-    if !details.exported.get() {
-        let dirty = details.written.get();
-        return if dirty == 0 { guard.put() } else { put_cleared(lease, guard, dirty) };
+    let dirty = if details.exported.get() { details.dirty() } else { details.written.get() };
+    if !details.exported.get() || lease.references() <= 1 {
+        return putting(lease, dirty, |site| guard.put_at(Some(dirty), site));
     }
-    if lease.references() <= 1 {
-        return put_cleared(lease, guard, details.dirty());
-    }
-    let (held, result) = guard.put_held(Some(details.dirty()));
+    let (held, result) = putting(lease, 0, |site| guard.put_held_at(Some(dirty), site));
     keep(lease, held);
     result
 }
@@ -98,20 +120,13 @@ fn keep(lease: &LeaseObject, held: Held) {
     pool_of(lease).held.fetch_add(1, Ordering::Relaxed);
 }
 
-fn put_cleared(lease: &LeaseObject, guard: Lease, dirty: usize) -> Result<(), Error> {
-    let clears = pool_of(lease).clears_on_put;
-    clearing(dirty, clears, || guard.put_used(dirty))
-}
-
 /// Puts a lease whose `with` block was left by an exception: now, or when the last view or pin is gone.
 pub(crate) fn put_or_defer(lease: &LeaseObject) -> Result<(), Error> {
     let details = lease.details();
     if details.exports.get() == 0 && details.pins.get() == 0 {
         return put(lease, None);
     }
-    if site::are_recorded() {
-        details.put.set(site::here());
-    }
+    remember(lease);
     lease.set_state(State::Deferred);
     Ok(())
 }
@@ -137,9 +152,12 @@ fn report(error: Error) {
 /// Makes the error for something that the lease's state forbids; core counts and words it.
 #[cold]
 pub(crate) fn refused(lease: &LeaseObject, kind: ErrorKind) -> Error {
-    let here = if site::are_recorded() { site::here() } else { Site::NONE };
     let details = lease.details();
-    pool_of(lease).core.misuse(kind, lease.details().requested.get(), details.got.get(), details.put.get(), here)
+    let (mut got, put) = details.acts();
+    if !got.is_known() {
+        got = lease.memory().with_lease(|guard| guard.got()).unwrap_or_default();
+    }
+    pool_of(lease).core.misuse_of(kind, details.requested.get(), got, put, site::here())
 }
 
 #[cold]
@@ -194,7 +212,7 @@ pub(crate) fn end_of_life(lease: &LeaseObject) -> Option<Lost> {
 #[cold]
 fn reclaim(lease: &LeaseObject, mut guard: Lease) -> Lost {
     let pool = pool_of(lease);
-    let got = lease.details().got.get();
+    let got = guard.site();
     let place = if got.is_known() { format!(", taken at {got},") } else { String::new() };
     let message = format!(
         "a lease of {} bytes from pool '{}'{place} was never put; its memory is reclaimed and counted as leaked. \

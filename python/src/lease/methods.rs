@@ -14,7 +14,7 @@ use super::{block, buffer, ending, items, object};
 use crate::call::{Call, Table};
 use crate::errors::{self, invalid};
 use crate::refs::none;
-use crate::{args, detached, refs};
+use crate::{args, detached, refs, site};
 
 /// Runs a cold method on the lease that CPython passed.
 fn method(
@@ -199,7 +199,7 @@ unsafe extern "C" fn detach(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -
             return Err(invalid(py, "the lease has no memory"));
         };
         guard.set_written(lease.details().dirty());
-        let detached = match guard.detach_held() {
+        let detached = match guard.detach_held_at(site::here) {
             Ok((detached, held)) => {
                 ending::hold(lease, held);
                 detached

@@ -4,7 +4,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use millpond::{Lease, Site};
+use millpond::{Act, Lease};
 use pyo3::ffi;
 
 use super::block::Methods;
@@ -62,7 +62,7 @@ pub(crate) struct LeaseObject {
 /// opened    length at the last writable export            everything below it may be written
 /// exports, pins, exported
 /// keep      the owner of detached memory                  counted reference or null
-/// got, put  call sites, when they are recorded
+/// acts      the get and the put of a lease that is over   empty unless something is known of them
 /// ```
 pub(crate) struct Details {
     pub requested: Cell<usize>,
@@ -73,8 +73,7 @@ pub(crate) struct Details {
     pub pins: Cell<u32>,
     pub exported: Cell<bool>,
     pub keep: Cell<*mut ffi::PyObject>,
-    pub got: Cell<Site>,
-    pub put: Cell<Site>,
+    acts: Cell<Vec<Act>>,
 }
 
 impl Details {
@@ -88,14 +87,33 @@ impl Details {
             pins: Cell::new(0),
             exported: Cell::new(false),
             keep: Cell::new(ptr::null_mut()),
-            got: Cell::new(Site::NONE),
-            put: Cell::new(Site::NONE),
+            acts: Cell::new(Vec::new()),
         }
+    }
+
+    /// Remembers what is known of the get and the put; nothing without memory.
+    pub(crate) fn set_acts(&self, got: Act, put: Act) {
+        let mut acts = Vec::new();
+        if acts.try_reserve_exact(2).is_ok() {
+            acts.extend([got, put]);
+            self.acts.set(acts);
+        }
+    }
+
+    /// Returns what is known of the get and the put of a lease that is over.
+    pub(crate) fn acts(&self) -> (Act, Act) {
+        let acts = self.acts.take();
+        let known = match acts[..] {
+            [got, put] => (got, put),
+            _ => (Act::default(), Act::default()),
+        };
+        self.acts.set(acts);
+        known
     }
 
     /// Makes all as new.
     fn reset(&self) {
-        let Details { requested, data, written, opened, exports, pins, exported, keep, got, put } = &Details::new();
+        let Details { requested, data, written, opened, exports, pins, exported, keep, acts } = &Details::new();
         self.requested.swap(requested);
         self.data.swap(data);
         self.written.swap(written);
@@ -104,8 +122,7 @@ impl Details {
         self.pins.swap(pins);
         self.exported.swap(exported);
         self.keep.swap(keep);
-        self.got.swap(got);
-        self.put.swap(put);
+        self.acts.swap(acts);
     }
 
     /// Returns the end of what may have been written.

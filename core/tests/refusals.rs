@@ -1,0 +1,359 @@
+//! What happens where the system refuses something other than memory: each refusal in a process of its own.
+//!
+//! Functions of an executable go before those of the libraries, so those below serve core's calls. They refuse when told to.
+
+use std::ffi::{c_int, c_long, c_void};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use millpond::{BufferPool, Check, Classes, ErrorKind, raw};
+
+const VARIABLE: &str = "MILLPOND_TEST_REFUSED";
+
+const AFFINITY: u32 = 1;
+const ATTRIBUTES: u32 = 1 << 1;
+const EXIT: u32 = 1 << 2;
+const FORBID: u32 = 1 << 3;
+const BARRIER: u32 = 1 << 4;
+const HANDLER: u32 = 1 << 5;
+const GIVE_BACK: u32 = 1 << 6;
+const KEY: u32 = 1 << 7;
+const LOOK: u32 = 1 << 8;
+const RANDOM: u32 = 1 << 9;
+const STACK: u32 = 1 << 10;
+
+static REFUSED: AtomicU32 = AtomicU32::new(0);
+/// How often something was refused.
+static TIMES: AtomicU32 = AtomicU32::new(0);
+
+fn refuse(what: u32) {
+    REFUSED.store(what, Ordering::SeqCst);
+}
+
+fn times() -> u32 {
+    TIMES.load(Ordering::SeqCst)
+}
+
+fn is_refused(what: u32) -> bool {
+    let refused = REFUSED.load(Ordering::SeqCst) & what != 0;
+    TIMES.fetch_add(u32::from(refused), Ordering::SeqCst);
+    refused
+}
+
+/// Asks the kernel, and keeps its error number where C programs look for it.
+fn ask(number: c_long, arguments: [usize; 6]) -> c_long {
+    let [a, b, c, d, e, f] = arguments;
+    let result: c_long;
+    // SAFETY: a system call with the caller's arguments; the kernel changes the named registers.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d,
+            in("r8") e, in("r9") f, lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!("svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d,
+            in("x4") e, in("x5") f, options(nostack));
+    }
+    if (-4095..0).contains(&result) { failed(-result as c_int) } else { result }
+}
+
+fn failed(error: c_int) -> c_long {
+    // SAFETY: the address of this thread's error number.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    unsafe { place.write(error) };
+    -1
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long {
+    if number == libc::SYS_membarrier && is_refused(BARRIER) {
+        return failed(libc::ENOSYS);
+    }
+    ask(number, [a, b, c, d, e, f])
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn getrandom(to: usize, len: usize, flags: usize) -> isize {
+    if is_refused(RANDOM) {
+        return failed(libc::ENOSYS) as isize;
+    }
+    ask(libc::SYS_getrandom, [to, len, flags, 0, 0, 0]) as isize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mprotect(start: usize, len: usize, protection: c_int) -> c_int {
+    if protection == libc::PROT_NONE && is_refused(FORBID) {
+        return failed(libc::ENOMEM) as c_int;
+    }
+    ask(libc::SYS_mprotect, [start, len, protection as usize, 0, 0, 0]) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn madvise(start: usize, len: usize, advice: c_int) -> c_int {
+    if advice == libc::MADV_DONTNEED && is_refused(GIVE_BACK) {
+        return failed(libc::EINVAL) as c_int;
+    }
+    ask(libc::SYS_madvise, [start, len, advice as usize, 0, 0, 0]) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mincore(start: usize, len: usize, to: usize) -> c_int {
+    if is_refused(LOOK) {
+        return failed(libc::EAGAIN) as c_int;
+    }
+    ask(libc::SYS_mincore, [start, len, to, 0, 0, 0]) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn sched_getaffinity(process: c_int, len: usize, to: usize) -> c_int {
+    if is_refused(AFFINITY) {
+        return failed(libc::EINVAL) as c_int;
+    }
+    // The C library's function returns 0 where the kernel returns how much it wrote.
+    ask(libc::SYS_sched_getaffinity, [process as usize, len, to, 0, 0, 0]).min(0) as c_int
+}
+
+/// Finds the function of this name behind ours.
+fn behind(name: &std::ffi::CStr) -> *mut c_void {
+    // SAFETY: looks a name up in the libraries after this program.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    assert!(!found.is_null());
+    found
+}
+
+type Ended = Option<unsafe extern "C" fn(*mut c_void)>;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_key_create(key: *mut libc::pthread_key_t, ended: Ended) -> c_int {
+    if is_refused(KEY) {
+        return libc::EAGAIN;
+    }
+    type Function = unsafe extern "C" fn(*mut libc::pthread_key_t, Ended) -> c_int;
+    // SAFETY: the C library's function of this name, which has this type.
+    let function = unsafe { std::mem::transmute::<*mut c_void, Function>(behind(c"pthread_key_create")) };
+    // SAFETY: the caller's promise about the arguments.
+    unsafe { function(key, ended) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_attr_init(attributes: *mut libc::pthread_attr_t) -> c_int {
+    if is_refused(ATTRIBUTES) {
+        return libc::ENOMEM;
+    }
+    type Function = unsafe extern "C" fn(*mut libc::pthread_attr_t) -> c_int;
+    // SAFETY: as in `pthread_key_create`.
+    let function = unsafe { std::mem::transmute::<*mut c_void, Function>(behind(c"pthread_attr_init")) };
+    // SAFETY: the caller's promise about the arguments.
+    unsafe { function(attributes) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_attr_setstacksize(attributes: *mut libc::pthread_attr_t, size: usize) -> c_int {
+    if is_refused(STACK) {
+        return libc::EINVAL;
+    }
+    type Function = unsafe extern "C" fn(*mut libc::pthread_attr_t, usize) -> c_int;
+    // SAFETY: as in `pthread_key_create`.
+    let function = unsafe { std::mem::transmute::<*mut c_void, Function>(behind(c"pthread_attr_setstacksize")) };
+    // SAFETY: the caller's promise about the arguments.
+    unsafe { function(attributes, size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+    if is_refused(HANDLER) {
+        return failed(libc::EINVAL) as c_int;
+    }
+    type Function = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
+    // SAFETY: as in `pthread_key_create`.
+    let function = unsafe { std::mem::transmute::<*mut c_void, Function>(behind(c"sigaction")) };
+    // SAFETY: the caller's promise about the arguments.
+    unsafe { function(signal, new, old) }
+}
+
+unsafe extern "C" {
+    fn __cxa_atexit(function: extern "C" fn(), argument: *mut c_void, library: *mut c_void) -> c_int;
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn atexit(function: extern "C" fn()) -> c_int {
+    if is_refused(EXIT) {
+        return -1;
+    }
+    // SAFETY: what the C library's function of this name does for a program.
+    unsafe { __cxa_atexit(function, std::ptr::null_mut(), std::ptr::null_mut()) }
+}
+
+/// What a program does with a pool, with one thread and with two, and how its books are afterwards.
+fn use_it(pool: &BufferPool) {
+    let mut seen = std::collections::HashSet::new();
+    for round in 0..20 {
+        for len in [0, 100, 5000, 70_000, 1 << 20, 5 << 20] {
+            let mut lease = pool.get(len).expect("a lease");
+            assert!(lease.iter().all(|byte| *byte == 0), "round {round}");
+            lease.fill(7);
+            let handle = lease.into_raw();
+            assert!(seen.insert(handle.id), "a handle is used once");
+            raw::put(pool.id(), handle.id, None, millpond::Site::NONE).expect("live");
+            let twice = raw::put(pool.id(), handle.id, None, millpond::Site::NONE).expect_err("twice");
+            assert_eq!(twice.kind(), ErrorKind::DoublePut);
+        }
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..200).for_each(|n| drop(pool.get(n * 100).expect("a lease"))));
+        }
+    });
+    let stats = pool.stats();
+    stats.check().expect("the books");
+    assert_eq!(stats.in_use, 0);
+    assert!(stats.hits > 0, "buffers are used again");
+    pool.trim();
+    assert_eq!(pool.stats().retained_buffers, 0);
+}
+
+fn guarded() -> BufferPool {
+    let check: Check = "sample:1".parse().expect("a mode");
+    BufferPool::builder().name("guarded").check(check).build().expect("a pool")
+}
+
+fn case(name: &str) {
+    match name {
+        "barrier" | "key" => {
+            refuse(if name == "key" { KEY } else { BARRIER });
+            let pool = BufferPool::new(name).expect("a pool");
+            use_it(&pool);
+            // Nothing is kept by threads: what one put, any other gets.
+            let address = std::thread::spawn({
+                let pool = pool.clone();
+                move || pool.get(100).expect("a lease").as_ptr() as usize
+            });
+            let address = address.join().expect("no panic");
+            assert_eq!(pool.get(100).expect("a lease").as_ptr() as usize, address);
+        }
+        "random" => {
+            refuse(RANDOM);
+            let pools: Vec<_> = (0..50).map(|_| BufferPool::new(name).expect("a pool")).collect();
+            let ids: std::collections::HashSet<_> = pools.iter().map(|pool| pool.id() & ((1 << 48) - 1)).collect();
+            assert_eq!(ids.len(), 50, "nonces differ");
+            use_it(&pools[0]);
+        }
+        "affinity" => {
+            refuse(AFFINITY);
+            use_it(&BufferPool::new(name).expect("a pool"));
+        }
+        "handler" => {
+            refuse(HANDLER);
+            let error = millpond::report_faults().expect_err("no handler");
+            assert_eq!(error.kind(), ErrorKind::Io);
+            assert!(error.message().contains("no handler for signal 11"), "{error}");
+        }
+        "attributes" | "stack" => {
+            refuse(if name == "stack" { STACK } else { ATTRIBUTES });
+            let every = Duration::from_millis(1);
+            let error = BufferPool::builder().maintain_every(every).build().expect_err("no thread");
+            assert_eq!(error.kind(), ErrorKind::NoMemory);
+        }
+        "exit" => {
+            refuse(EXIT);
+            let error = BufferPool::new(name).expect_err("no report at the end");
+            assert_eq!(error.kind(), ErrorKind::NoMemory);
+            refuse(0);
+            TIMES.fetch_add(1, Ordering::SeqCst);
+            use_it(&BufferPool::new(name).expect("a pool"));
+        }
+        "forbid at get" => {
+            let pool = guarded();
+            drop(pool.get(100).expect("a lease"));
+            refuse(FORBID);
+            let leases: Vec<_> = (0..5).map(|_| pool.get(200_000).expect("a lease without pages of its own")).collect();
+            assert_eq!(pool.stats().unguarded, 5);
+            drop(leases);
+            pool.stats().check().expect("the books");
+        }
+        "forbid at put" | "give back at put" => {
+            let pool = guarded();
+            let before = pool.get(100).expect("a lease");
+            refuse(if name == "forbid at put" { FORBID } else { GIVE_BACK });
+            drop(before);
+            refuse(0);
+            // Its place in the table is free, its pages are unmapped.
+            for _ in 0..2000 {
+                drop(pool.get(100).expect("a lease"));
+            }
+            let stats = pool.stats();
+            stats.check().expect("the books");
+            assert_eq!((stats.unguarded, stats.in_use, stats.created), (0, 0, stats.destroyed));
+        }
+        "look" | "give back" => {
+            // Large buffers of which little was used are cleared page by page, those without such a look whole.
+            let classes = Classes::List(vec![8 << 20]);
+            let pool = BufferPool::builder().classes(classes).build().expect("a pool");
+            refuse(if name == "look" { LOOK } else { GIVE_BACK });
+            for len in [5 << 20, (6 << 20) + 5] {
+                let mut lease = pool.get(len).expect("a lease");
+                lease.as_mut_ptr();
+                lease[len - 1] = 1;
+                lease[len / 2] = 1;
+                drop(lease);
+                assert!(pool.get(8 << 20).expect("a lease").iter().all(|byte| *byte == 0));
+            }
+        }
+        _ => unreachable!("{name}"),
+    }
+    assert!(times() > 0, "{name}: nothing was refused");
+}
+
+/// Does what [`VARIABLE`] says; nothing without it.
+#[test]
+fn child() {
+    if let Ok(name) = std::env::var(VARIABLE) {
+        case(&name);
+    }
+}
+
+fn passes(name: &str) {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env(VARIABLE, name);
+    if name == "exit" {
+        command.env("MILLPOND_LEAKS", "report");
+    }
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn without_caches_buffers_come_from_the_depots() {
+    passes("barrier");
+    passes("key");
+}
+
+#[test]
+fn without_randomness_or_the_number_of_processors_pools_work() {
+    passes("random");
+    passes("affinity");
+}
+
+#[test]
+fn what_cannot_be_set_up_is_an_error() {
+    for name in ["handler", "attributes", "stack", "exit"] {
+        passes(name);
+    }
+}
+
+#[test]
+fn where_pages_cannot_be_forbidden_leases_are_not_guarded() {
+    for name in ["forbid at get", "forbid at put", "give back at put"] {
+        passes(name);
+    }
+}
+
+#[test]
+fn memory_is_cleared_whether_or_not_the_system_tells_what_was_touched() {
+    passes("look");
+    passes("give back");
+}
