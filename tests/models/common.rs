@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::raw::{self, RawLease};
 use crate::buffer::{cache, guard, registry, slot};
-use crate::sync::primitives::{self, engine};
 use crate::sync;
+pub(super) use crate::sync::primitives::engine;
+use crate::sync::primitives;
+
 use crate::{BufferPool, Builder, Classes, ClearPolicy, ErrorKind, Site, Stats};
 
 /// The one size class of the models' pools, in bytes.

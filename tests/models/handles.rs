@@ -1,283 +1,303 @@
-//! A handle names one lease, and ends once.
+//! A handle names one lease, and ends once. These models work on the slot of a buffer that no pool has.
+
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 
 use super::common::*;
-use crate::buffer::{raw, slot};
-use crate::{BufferPool, ErrorKind, Site};
+use crate::ErrorKind;
+use crate::buffer::raw;
+use crate::buffer::slot::{self, MAPPED, Refused, Slot};
 
-/// Returns a pool, the id that names it, and a lease of it.
-fn leased() -> (BufferPool, u64, u64) {
-    let pool = pool();
-    let id = pool.id();
-    (pool, id, get(id).id)
+/// Returns the slot of a buffer, and the handle of its present lease.
+fn leased() -> (&'static Slot, u64) {
+    let slot = slot_of(0x1000, SIZE);
+    (slot, present(slot))
+}
+
+fn slot_of(address: usize, capacity: usize) -> &'static Slot {
+    let data = NonNull::new(address as *mut u8).expect("an address");
+    slot::allocate(std::ptr::null_mut(), 0, MAPPED, data, capacity).expect("a slot")
+}
+
+fn present(slot: &Slot) -> u64 {
+    slot.handle.load(Ordering::Relaxed)
+}
+
+fn kind<T>(result: crate::Result<T>) -> Result<T, ErrorKind> {
+    result.map_err(|error| error.kind())
 }
 
 #[test]
-fn two_puts_of_one_handle_one_wins() {
-    explore("two puts of one handle: one wins", None, || {
-        let (pool, id, lease) = leased();
-        let other = spawn(move || put(id, lease));
-        let results = [put(id, lease), other.join()];
-        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
-        assert!(results.contains(&Err(ErrorKind::DoublePut)));
-        let stats = at_rest(&pool, 0);
-        assert_eq!((stats.gets, stats.puts, stats.double_puts), (1, 1, 1));
+fn of_two_ends_of_a_handle_one_wins() {
+    explore("of two ends of one handle, one wins", None, || {
+        let (slot, handle) = leased();
+        let other = spawn(move || slot.end_handle(handle));
+        let mine = slot.end_handle(handle);
+        assert!(mine != other.join(), "one wins");
+        assert!(slot.is_next_after(handle));
     });
 }
 
 #[test]
-fn two_puts_through_two_caches_one_wins() {
-    explore("two puts through two caches: one wins", None, || {
-        let (pool, id, lease) = leased();
-        let prepare = move || put(id, get(id).id).expect("a put of its own");
-        let other = spawn_prepared(prepare, move |()| put(id, lease));
-        let results = [put(id, lease), other.join()];
-        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
-        assert!(results.contains(&Err(ErrorKind::DoublePut)));
-        at_rest(&pool, 0);
+fn who_ends_a_handle_sees_what_its_tenant_did() {
+    explore("who ends a handle sees what the tenant did before handing it over", None, || {
+        let (slot, handle) = leased();
+        let tenants = Tenants::new();
+        let theirs = tenants.clone();
+        // The tenant puts; whoever gets the buffer next was told of the handle by nobody but the slot.
+        let other = spawn(move || {
+            theirs.write(handle);
+            assert!(slot.end_handle(handle));
+        });
+        let next = slot.handle.load(Ordering::Acquire);
+        if next != handle {
+            assert!(slot.end_handle(next));
+            tenants.write(next);
+        }
+        other.join();
     });
 }
 
 #[test]
-fn a_put_that_comes_late_leaves_the_next_lease_alone() {
-    explore("a late put leaves the next lease of the buffer alone", None, || {
-        let (pool, id, lease) = leased();
-        let other = spawn(move || put(id, lease));
-        let mine = put(id, lease);
-        let next = get(id).id;
+fn a_late_end_leaves_the_next_lease_alone() {
+    explore("a late end leaves the next lease of the buffer alone", None, || {
+        let (slot, handle) = leased();
+        let other = spawn(move || slot.end_handle(handle));
+        let mine = slot.end_handle(handle);
+        // The winner's buffer is got and put again.
+        let next = mine.then(|| present(slot));
+        let again = next.map(|next| slot.end_handle(next));
         let theirs = other.join();
-        assert!(mine.is_ok() != theirs.is_ok());
-        assert_eq!(raw::lookup(next).map(|lease| lease.id).ok(), Some(next), "the next lease is live");
-        assert_eq!(put(id, next), Ok(()));
-        at_rest(&pool, 0);
+        assert!(mine != theirs);
+        assert!(again.unwrap_or(true), "nobody else has the next lease's handle");
     });
 }
 
 #[test]
-fn a_pinned_lease_is_not_put() {
+fn a_lease_is_not_pinned_and_put() {
     explore("a lease is never pinned and put at once", None, || {
-        let (pool, id, lease) = leased();
-        let other = spawn(move || raw::pin(lease).map_err(|error| error.kind()));
-        let mine = put(id, lease);
+        let (slot, handle) = leased();
+        let other = spawn(move || kind(raw::pin(handle)));
+        let mine = slot.end_unpinned(handle);
         match (mine, other.join()) {
             (Ok(()), Err(ErrorKind::UseAfterPut)) => {}
-            (Err(ErrorKind::Busy), Ok(())) => {
-                raw::unpin(lease).expect("pinned");
-                assert_eq!(put(id, lease), Ok(()));
+            (Err(Refused::Pinned), Ok(())) => {
+                raw::unpin(handle).expect("pinned");
+                assert_eq!(slot.end_unpinned(handle), Ok(()));
             }
             // Each saw the other half-way and stepped back.
-            (Err(ErrorKind::Busy), Err(ErrorKind::UseAfterPut)) => assert_eq!(put(id, lease), Ok(())),
+            (Err(Refused::Pinned), Err(ErrorKind::UseAfterPut)) => assert_eq!(slot.end_unpinned(handle), Ok(())),
             other => panic!("{other:?}"),
         }
-        at_rest(&pool, 0);
+        assert_eq!(slot.pins.load(Ordering::Relaxed), 0);
     });
 }
 
 #[test]
-fn a_pinned_lease_is_not_put_through_a_cache() {
-    explore("a lease is never pinned and put through a cache at once", None, || {
-        let (pool, id, lease) = leased();
-        let other = spawn_prepared(
-            move || put(id, get(id).id).expect("a put of its own"),
-            move |()| put(id, lease),
-        );
-        let mine = raw::pin(lease).map_err(|error| error.kind());
-        match (mine, other.join()) {
-            (Err(ErrorKind::UseAfterPut), Ok(())) => {}
-            (Ok(()), Err(ErrorKind::Busy)) => {
-                raw::unpin(lease).expect("pinned");
-                assert_eq!(put(id, lease), Ok(()));
-            }
-            // Each saw the other half-way and stepped back.
-            (Err(ErrorKind::UseAfterPut), Err(ErrorKind::Busy)) => assert_eq!(put(id, lease), Ok(())),
-            other => panic!("{other:?}"),
-        }
-        at_rest(&pool, 0);
-    });
-}
-
-#[test]
-fn a_put_that_meets_the_last_pin_is_done_or_busy() {
-    explore("a put that meets the last unpin is done or busy", None, || {
-        let (pool, id, lease) = leased();
-        raw::pin(lease).expect("live");
-        let other = spawn(move || raw::unpin(lease).expect("pinned"));
-        let mine = put(id, lease);
+fn a_put_that_meets_the_last_unpin_is_done_or_refused() {
+    explore("a put that meets the last unpin is done or refused", None, || {
+        let (slot, handle) = leased();
+        raw::pin(handle).expect("live");
+        let other = spawn(move || raw::unpin(handle).expect("live and pinned"));
+        let mine = slot.end_unpinned(handle);
         other.join();
-        match mine {
-            Ok(()) => {}
-            Err(kind) => {
-                assert_eq!(kind, ErrorKind::Busy);
-                assert_eq!(put(id, lease), Ok(()));
-            }
+        if mine.is_err() {
+            assert_eq!(mine, Err(Refused::Pinned));
+            assert_eq!(slot.end_unpinned(handle), Ok(()));
         }
-        at_rest(&pool, 0);
+        assert!(slot.is_next_after(handle));
+    });
+}
+
+#[test]
+fn what_was_done_under_a_pin_comes_before_the_put() {
+    explore("what was done under a pin comes before the put", None, || {
+        let (slot, handle) = leased();
+        let tenants = Tenants::new();
+        let theirs = tenants.clone();
+        raw::pin(handle).expect("live");
+        let other = spawn(move || {
+            theirs.write(handle);
+            raw::unpin(handle).expect("live and pinned");
+        });
+        if slot.end_unpinned(handle).is_ok() {
+            tenants.write(handle);
+        }
+        other.join();
     });
 }
 
 #[test]
 fn pins_are_counted() {
     explore("two threads' pins are both counted", None, || {
-        let (pool, id, lease) = leased();
-        let other = spawn(move || raw::pin(lease).expect("live"));
-        raw::pin(lease).expect("live");
-        raw::unpin(lease).expect("pinned");
+        let (slot, handle) = leased();
+        let other = spawn(move || raw::pin(handle).expect("live"));
+        raw::pin(handle).expect("live");
+        raw::unpin(handle).expect("pinned");
         other.join();
-        assert_eq!(put(id, lease), Err(ErrorKind::Busy));
-        raw::unpin(lease).expect("pinned");
-        assert_eq!(put(id, lease), Ok(()));
-        at_rest(&pool, 0);
+        assert_eq!(slot.end_unpinned(handle), Err(Refused::Pinned));
+        raw::unpin(handle).expect("pinned");
+        assert_eq!(slot.end_unpinned(handle), Ok(()));
     });
 }
 
 #[test]
-fn a_lookup_never_tells_of_another_lease() {
-    explore("a lookup tells of its lease or fails, while the buffer goes on", None, || {
-        let (pool, id, lease) = leased();
-        let other = spawn(move || raw::lookup(lease).map(|found| found.len).map_err(|error| error.kind()));
-        put(id, lease).expect("live");
-        let next = raw::get(id, SIZE / 2, Site::NONE).expect("a lease");
+fn two_puts_that_meet_a_pin_leave_the_lease_live() {
+    explore("two puts of a pinned lease leave it live", None, || {
+        let (slot, handle) = leased();
+        raw::pin(handle).expect("live");
+        let other = spawn(move || slot.end_unpinned(handle));
+        assert_eq!(slot.end_unpinned(handle), Err(Refused::Pinned));
+        assert_eq!(other.join(), Err(Refused::Pinned));
+        assert_eq!(present(slot), handle);
+    });
+}
+
+#[test]
+fn a_lookup_never_tells_of_the_next_lease() {
+    explore("a lookup tells of its lease or fails, while the buffer is got again", None, || {
+        let (slot, handle) = leased();
+        slot.len.store(SIZE, Ordering::Release);
+        let other = spawn(move || kind(raw::lookup(handle)).map(|found| found.len));
+        assert!(slot.end_handle(handle));
+        crate::buffer::get::record(crate::buffer::depot::Entry::of(slot), SIZE / 2, crate::Site::NONE);
         let found = other.join();
         assert!(matches!(found, Ok(SIZE) | Err(ErrorKind::UseAfterPut)), "{found:?}");
-        put(id, next.id).expect("live");
-        at_rest(&pool, 0);
     });
 }
 
 #[test]
-fn the_pool_of_a_lease_is_told_or_the_lease_is_over() {
-    explore("the pool of a lease is told, or that the lease is over", None, || {
-        let (pool, id, lease) = leased();
-        let other = spawn(move || raw::pool_of(lease).map_err(|error| error.kind()));
-        put(id, lease).expect("live");
-        pool.trim();
+fn a_lookup_never_tells_of_another_buffer() {
+    explore("a lookup tells of its buffer or fails, while the slot is given to another", None, || {
+        let (slot, handle) = leased();
+        let other = spawn(move || kind(raw::lookup(handle)).map(|found| (found.data as usize, found.capacity)));
+        assert!(slot.end_handle(handle));
+        slot::free(slot);
+        assert_eq!(slot::index_of(present(slot_of(0x2000, 2 * SIZE))), slot::index_of(handle));
         let found = other.join();
-        assert!(found == Ok(id) || found == Err(ErrorKind::UseAfterPut), "{found:?}");
-        at_rest(&pool, 0);
+        assert!(matches!(found, Ok((0x1000, SIZE)) | Err(ErrorKind::UseAfterPut)), "{found:?}");
     });
 }
 
 #[test]
-fn a_handle_is_redeemed_or_put() {
-    explore("a handle is turned into a lease or put, not both", None, || {
-        let (pool, id, lease) = leased();
-        let other = spawn(move || put(id, lease));
-        let mine = raw::into_lease(id, lease).map_err(|error| error.kind());
-        let theirs = other.join();
-        assert!(mine.is_ok() != theirs.is_ok(), "{mine:?} {theirs:?}");
-        at_rest(&pool, u64::from(mine.is_ok()));
-        drop(mine);
-        at_rest(&pool, 0);
+fn a_handle_that_was_valid_is_known_as_such() {
+    explore("a handle that ends is never taken for a forged one", None, || {
+        let (slot, handle) = leased();
+        let other = spawn(move || kind(raw::check(handle)).map(drop));
+        assert!(slot.end_handle(handle));
+        slot::free(slot);
+        let found = other.join();
+        assert!(matches!(found, Ok(()) | Err(ErrorKind::UseAfterPut)), "{found:?}");
     });
 }
 
 #[test]
-fn a_handle_is_detached_or_put() {
-    explore("a handle is detached or put, not both", None, || {
-        let (pool, id, lease) = leased();
-        let other = spawn(move || put(id, lease));
-        let mine = raw::detach(id, lease).map_err(|error| error.kind());
-        let theirs = other.join();
-        assert!(mine.is_ok() != theirs.is_ok(), "{mine:?} {theirs:?}");
-        let stats = at_rest(&pool, 0);
-        assert_eq!(stats.detached, u64::from(mine.is_ok()));
+fn a_handle_of_a_freed_slot_stays_over() {
+    explore("the handle of a buffer that is gone does not end that of the next one", None, || {
+        let (slot, handle) = leased();
+        let other = spawn(move || slot.end_handle(handle));
+        let mine = slot.end_handle(handle);
+        if mine {
+            slot::free(slot);
+            let next = slot_of(0x2000, SIZE);
+            assert!(std::ptr::eq(next, slot));
+            assert!(!other.join(), "the handle is over");
+            assert!(next.end_handle(present(next)), "and the next one's is not");
+        } else {
+            assert!(other.join());
+        }
     });
 }
 
-#[test]
-fn a_handle_is_lost_or_put() {
-    explore("a handle is lost or put, not both", None, || {
-        let pool = options().classes(crate::Classes::List(vec![64 << 10])).build().expect("a pool");
-        let id = pool.id();
-        let lease = get(id).id;
-        let other = spawn(move || put(id, lease));
-        let mine = raw::lose(id, lease).map_err(|error| error.kind());
-        let theirs = other.join();
-        assert!(mine.is_ok() != theirs.is_ok(), "{mine:?} {theirs:?}");
-        let stats = at_rest(&pool, 0);
-        assert_eq!(stats.leaked, u64::from(mine.is_ok()));
-    });
+/// Returns a slot with the last of its handles.
+fn worn() -> (&'static Slot, u64) {
+    let (slot, mut handle) = leased();
+    loop {
+        assert!(slot.end_handle(handle));
+        if slot.is_worn_out() {
+            slot.restore_handle(handle);
+            return (slot, handle);
+        }
+        handle = present(slot);
+    }
 }
 
 #[test]
-fn a_lease_put_into_the_wrong_pool_stays_live_for_the_right_one() {
-    explore("a put into the wrong pool takes nothing from the right one", None, || {
-        let (pool, id, lease) = leased();
-        let wrong = pool_without_caches();
-        let wrong_id = wrong.id();
-        let other = spawn(move || put(wrong_id, lease));
-        assert_eq!(put(id, lease), Ok(()));
-        let theirs = other.join();
-        assert!(matches!(theirs, Err(ErrorKind::ForeignLease | ErrorKind::DoublePut)), "{theirs:?}");
-        at_rest(&pool, 0);
-    });
-}
-
-#[test]
-fn a_last_handle_ends_once_and_its_slot_serves_nobody_again() {
-    explore("the last handle of a slot ends once, and the slot is retired", None, || {
-        let pool = pool();
-        let id = pool.id();
-        let mut lease = get(id).id;
-        let place = slot::index_of(lease);
-        while {
-            let (put, next) = (put(id, lease), get(id).id);
-            assert_eq!(put, Ok(()));
-            let same = slot::index_of(next) == place;
-            if same {
-                lease = next;
-            } else {
-                // The slot is worn out: this is the first lease of another one.
-                raw::put(id, next, None, Site::NONE).expect("live");
+fn the_last_handle_of_a_slot_ends_once() {
+    explore("the last handle of a slot ends once, and the slot serves nobody again", None, || {
+        let (slot, last) = worn();
+        let end = move || {
+            let won = slot.end_handle(last);
+            if won {
+                assert!(slot.is_worn_out());
+                slot::free(slot);
             }
-            same
-        } {}
-        // The same again, with the next slot, and two threads at its last handle.
-        let mut last = get(id).id;
-        for _ in 0..5 {
-            put(id, last).expect("live");
-            last = get(id).id;
-        }
-        let other = spawn(move || put(id, last));
-        let mine = put(id, last);
-        let theirs = other.join();
-        assert!(mine.is_ok() != theirs.is_ok(), "{mine:?} {theirs:?}");
-        let fresh = get(id).id;
-        assert_ne!(slot::index_of(fresh), slot::index_of(last), "a worn out slot serves nobody");
-        assert_eq!(put(id, last), Err(ErrorKind::DoublePut));
-        put(id, fresh).expect("live");
-        at_rest(&pool, 0);
+            won
+        };
+        let other = spawn(end);
+        let mine = end();
+        assert!(mine != other.join());
+        assert!(slot.was_valid(last) && !slot.end_handle(last));
+        let next = slot_of(0x2000, SIZE);
+        assert!(!std::ptr::eq(next, slot), "a worn out slot serves nobody");
     });
 }
 
 #[test]
-fn numbers_that_were_never_handles_find_nothing_while_the_table_grows() {
+fn a_renewed_lease_leaves_its_old_handle_behind() {
+    explore("a lease that moves to another slot leaves its old handle behind", None, || {
+        let (slot, last) = worn();
+        slot.len.store(SIZE, Ordering::Release);
+        let other = spawn(move || (kind(raw::lookup(last)).map(|found| found.len), slot.end_handle(last)));
+        let mine = slot.end_handle(last);
+        let renewed = mine.then(|| slot::renew(slot).expect("a slot"));
+        let (found, theirs) = other.join();
+        assert!(mine != theirs);
+        assert!(matches!(found, Ok(SIZE) | Err(ErrorKind::UseAfterPut)), "{found:?}");
+        if let Some(renewed) = renewed {
+            assert_eq!((renewed.len.load(Ordering::Relaxed), renewed.capacity()), (SIZE, SIZE));
+            assert!(renewed.end_handle(present(renewed)));
+        }
+    });
+}
+
+#[test]
+fn two_new_buffers_have_two_slots() {
+    explore("two new buffers have two slots", None, || {
+        let (old, handle) = leased();
+        assert!(old.end_handle(handle));
+        slot::free(old);
+        let other = spawn(|| slot_of(0x2000, SIZE));
+        let mine = slot_of(0x3000, SIZE);
+        let theirs = other.join();
+        assert!(!std::ptr::eq(mine, theirs));
+        assert!(mine.end_handle(present(mine)) && theirs.end_handle(present(theirs)));
+    });
+}
+
+#[test]
+fn a_slot_that_is_freed_serves_one_buffer() {
+    explore("a slot that is freed while another is taken serves one buffer", None, || {
+        let (old, handle) = leased();
+        assert!(old.end_handle(handle));
+        let other = spawn(move || slot::free(old));
+        let mine = slot_of(0x2000, SIZE);
+        other.join();
+        let next = slot_of(0x3000, SIZE);
+        assert!(!std::ptr::eq(mine, next));
+        assert!(mine.end_handle(present(mine)) && next.end_handle(present(next)));
+    });
+}
+
+#[test]
+fn guesses_find_nothing_while_the_table_grows() {
     explore("a guessed handle finds nothing while the table grows", None, || {
-        let (pool, id, first) = leased();
-        let (second, third) = (get(id).id, get(id).id);
         // The fourth place is the first of the table's next part.
-        let guesses = [4, (1 << 24) | 4, (1 << 24) | 5];
-        let other = spawn(move || guesses.map(|guess| put(id, guess)));
-        let fourth = get(id).id;
-        assert_eq!(slot::index_of(fourth), 4);
+        let first = [0x1000, 0x2000, 0x3000].map(|address| slot_of(address, SIZE));
+        let other = spawn(|| [4, 5, 1 << 24 | 4].map(|guess| kind(raw::check(guess)).map(drop)));
+        let fourth = slot_of(0x4000, SIZE);
+        assert_eq!(slot::index_of(present(fourth)), 4);
         assert_eq!(other.join(), [Err(ErrorKind::InvalidHandle); 3]);
-        [first, second, third, fourth].into_iter().for_each(|lease| put(id, lease).expect("live"));
-        at_rest(&pool, 0);
-    });
-}
-
-#[test]
-fn a_busy_lease_may_go_with_its_pool_while_the_refusal_is_worded() {
-    explore("a put that finds a pin survives the end of lease and pool", Some(3), || {
-        let (pool, id, lease) = leased();
-        raw::pin(lease).expect("live");
-        let other = spawn(move || put(id, lease));
-        raw::unpin(lease).expect("pinned");
-        let mine = put(id, lease);
-        drop(pool);
-        let theirs = other.join();
-        match mine {
-            Ok(()) => assert!(theirs.is_err()),
-            Err(_) => assert!(theirs.is_ok() || put(id, lease).is_ok()),
-        }
+        assert_eq!(first.map(|slot| slot::index_of(present(slot))), [1, 2, 3]);
     });
 }

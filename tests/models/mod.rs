@@ -2,9 +2,16 @@
 //!
 //! See `README.md` beside this file.
 
+mod common;
 pub(crate) mod seeds;
 
 #[cfg(loom)]
+mod depots;
+#[cfg(loom)]
+mod gate;
+#[cfg(loom)]
 mod handles;
-
-mod common;
+#[cfg(loom)]
+mod lifetimes;
+#[cfg(loom)]
+mod locks;

@@ -37,9 +37,9 @@ pub(crate) fn pins_are_full(word: u32) -> bool {
 }
 
 /// Live leases and those of the past that are remembered.
-const REGIONS: usize = 1024;
+const REGIONS: usize = if cfg!(millpond_models) { 4 } else { 1024 };
 /// Mappings of the past are used again, instead of new ones, when this many are remembered.
-const REMEMBERED: usize = 256;
+const REMEMBERED: usize = if cfg!(millpond_models) { 1 } else { 256 };
 const NAME_MAX: usize = 64;
 
 const FREE: u32 = 0;

@@ -5,7 +5,7 @@ pub(crate) mod classes;
 pub(crate) mod depot;
 mod detached;
 pub(crate) mod exit;
-mod get;
+pub(crate) mod get;
 pub(crate) mod guard;
 mod held;
 pub(crate) mod history;

@@ -1,0 +1,182 @@
+//! A thread's cache is its owner's, unless somebody else has raised a gate: the asymmetric lock.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::common::*;
+use crate::buffer::cache::{GATE_ORPHAN, GATE_REVOKED, GATE_WAITERS, ThreadCache};
+use crate::buffer::inner::Inner;
+use crate::sync::{self, AtomicBool, Lock};
+
+/// A cache that stands in no list, with what only one thread may touch at a time.
+struct Guarded {
+    cache: Box<ThreadCache>,
+    inside: engine::Watched<u64>,
+}
+
+// SAFETY: the cell reports accesses that do not happen one after another; the cache's protocol is what is looked at.
+unsafe impl Sync for Guarded {}
+// SAFETY: as above.
+unsafe impl Send for Guarded {}
+
+impl Guarded {
+    fn new(inner: &Inner) -> Arc<Guarded> {
+        let cache = ThreadCache::new(inner, 0, 0).expect("memory");
+        Arc::new(Guarded { cache, inside: engine::Watched::new(0) })
+    }
+
+    fn touch(&self) {
+        self.inside.with_mut(|inside| {
+            // SAFETY: the cell reports accesses that are not alone.
+            unsafe { *inside += 1 };
+        });
+    }
+
+    /// Uses the cache as its owner does; `false` when it may not.
+    fn own(&self) -> bool {
+        let entered = self.cache.enter(self.cache.inner);
+        if entered {
+            self.touch();
+            self.cache.leave();
+        }
+        entered
+    }
+
+    /// Uses the cache as `Member::revoke` does.
+    fn revoke(&self) {
+        self.cache.raise(GATE_REVOKED);
+        sync::heavy_barrier();
+        self.cache.wait_until_idle();
+        self.touch();
+        self.cache.lower(GATE_REVOKED);
+    }
+}
+
+/// Explores what an owner does with its cache while another thread does something else with it.
+fn race<T: Send + 'static>(
+    name: &'static str,
+    owner: impl Fn(&Guarded) + Copy + Send + Sync + 'static,
+    other: impl Fn(&Guarded) -> T + Copy + Send + Sync + 'static,
+    after: impl Fn(&Guarded, T) + Copy + Send + Sync + 'static,
+) {
+    explore(name, None, move || {
+        let pool = pool_without_caches();
+        let guarded = Guarded::new(pool.inner());
+        let theirs = guarded.clone();
+        let thread = spawn(move || other(&theirs));
+        owner(&guarded);
+        let result = thread.join();
+        after(&guarded, result);
+    });
+}
+
+fn owns_again(guarded: &Guarded, _: ()) {
+    assert!(guarded.own(), "the gate is open again");
+}
+
+#[test]
+fn owner_and_revoker_are_never_inside_together() {
+    race("owner and revoker are never inside together", |guarded| drop(guarded.own()), Guarded::revoke, owns_again);
+}
+
+#[test]
+fn an_owner_that_enters_twice_meets_one_revocation() {
+    let twice = |guarded: &Guarded| {
+        guarded.own();
+        guarded.own();
+    };
+    race("an owner that enters twice and a revoker are never inside together", twice, Guarded::revoke, owns_again);
+}
+
+#[test]
+fn an_owner_meets_two_revocations() {
+    let twice = |guarded: &Guarded| {
+        guarded.revoke();
+        guarded.revoke();
+    };
+    race("an owner and two revocations are never inside together", |guarded| drop(guarded.own()), twice, owns_again);
+}
+
+#[test]
+fn the_pool_that_an_owner_enters_by_number_is_there() {
+    let enter = |guarded: &Guarded| {
+        if let Some(inner) = guarded.cache.enter_by_id(guarded.cache.pool_id) {
+            assert_eq!(inner.id, guarded.cache.pool_id);
+            guarded.touch();
+            guarded.cache.leave();
+        }
+    };
+    race("owner by number and revoker are never inside together", enter, Guarded::revoke, owns_again);
+}
+
+#[test]
+fn an_orphan_is_nobodys_but_the_one_that_ended_it() {
+    let orphan = |guarded: &Guarded| {
+        guarded.cache.raise(GATE_ORPHAN);
+        sync::heavy_barrier();
+        guarded.cache.wait_until_idle();
+        guarded.touch();
+    };
+    let after = |guarded: &Guarded, ()| {
+        assert!(guarded.cache.is_orphan() && !guarded.own(), "its owner never gets in again");
+    };
+    race("an ended cache is its owner's no more", |guarded| drop(guarded.own()), orphan, after);
+}
+
+#[test]
+fn the_other_pools_cache_is_never_entered() {
+    explore("a cache is entered for its own pool only", None, || {
+        let (pool, other) = (pool_without_caches(), pool_without_caches());
+        let guarded = Guarded::new(pool.inner());
+        let theirs = guarded.clone();
+        let thread = spawn(move || theirs.revoke());
+        assert!(!guarded.cache.enter(other.inner().as_ptr()));
+        assert!(guarded.cache.enter_by_id(other.id()).is_none());
+        thread.join();
+        assert!(guarded.own());
+    });
+}
+
+#[test]
+fn a_gate_opens_when_the_last_reason_is_gone() {
+    explore("a gate opens when the last of two reasons is gone", None, || {
+        let pool = pool_without_caches();
+        let guarded = Guarded::new(pool.inner());
+        // In the place of the registry's lock.
+        let lock = Arc::new(Lock::new(()));
+        let change = |guarded: &Guarded, lock: &Lock<()>, reason| {
+            let held = lock.lock();
+            guarded.cache.raise(reason);
+            drop(held);
+            assert!(!guarded.own(), "shut, whatever others do with their reasons");
+            let _held = lock.lock();
+            guarded.cache.lower(reason);
+        };
+        // The owner itself, and another thread that only looks at the word.
+        let (theirs, their_lock) = (guarded.clone(), lock.clone());
+        let thread = spawn(move || {
+            let _held = their_lock.lock();
+            theirs.cache.raise(GATE_REVOKED);
+            theirs.cache.lower(GATE_REVOKED);
+        });
+        change(&guarded, &lock, GATE_WAITERS);
+        thread.join();
+        assert!(guarded.own());
+    });
+}
+
+#[test]
+fn light_and_heavy_side_see_each_other() {
+    explore("of a light and a heavy side, one sees the other", None, || {
+        let words = Arc::new((sync::AtomicU32::new(0), AtomicBool::new(false)));
+        let theirs = words.clone();
+        let other = spawn(move || {
+            theirs.1.store(true, Ordering::Relaxed);
+            sync::heavy_barrier();
+            theirs.0.load(Ordering::Relaxed) == 1
+        });
+        sync::light_store(&words.0, 1);
+        let mine = words.1.load(Ordering::Relaxed);
+        assert!(mine | other.join(), "one sees the other");
+    });
+}
