@@ -340,7 +340,9 @@ impl Inner {
     /// Adds up one class over the pool, the threads' caches and the bindings' stocks.
     fn sum_class(&self, member: &Member, class: usize) -> Sums {
         let counts = &self.classes[class].counts;
-        let mut puts = counts.puts.load(Ordering::Relaxed);
+        // What ended leases is read before the gets, and with acquire: each end that was counted has its get counted.
+        let gone = counts.detached.load(Ordering::Acquire) + counts.leaked.load(Ordering::Acquire);
+        let mut puts = counts.puts.load(Ordering::Acquire);
         let mut gets = 0;
         let mut idle = self.classes[class].depot.len() as u64 + counts.held.load(Ordering::Relaxed);
         for cache in member.caches() {
@@ -352,7 +354,6 @@ impl Inner {
             puts += block.puts(class);
             idle += block.idle(class);
         }
-        // Gets are read last: each put that was counted has its get counted.
         for cache in member.caches() {
             gets += cache.gets(class);
         }
@@ -360,7 +361,6 @@ impl Inner {
             gets += block.gets(class);
         }
         gets += counts.gets.load(Ordering::Relaxed);
-        let gone = counts.detached.load(Ordering::Relaxed) + counts.leaked.load(Ordering::Relaxed);
         Sums { gets, puts, in_use: gets.saturating_sub(puts + gone), idle }
     }
 

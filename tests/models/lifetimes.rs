@@ -2,7 +2,7 @@
 
 use super::common::*;
 use crate::buffer::{raw, registry};
-use crate::{BufferPool, ErrorKind};
+use crate::ErrorKind;
 
 #[test]
 fn of_two_references_the_last_one_ends_the_pool() {
@@ -92,16 +92,5 @@ fn a_number_is_released_once() {
         let results = [release(), other.join()];
         assert!(results.contains(&Ok(())) && results.contains(&Err(ErrorKind::InvalidHandle)), "{results:?}");
         assert!(pool.is_closed());
-    });
-}
-
-#[test]
-fn a_lease_outlives_its_pool() {
-    explore("a lease that is put while its pool goes ends the pool, once", None, || {
-        let pool: BufferPool = pool_without_caches();
-        let lease = pool.get(SIZE).expect("a lease");
-        let other = spawn(move || drop(lease));
-        drop(pool);
-        other.join();
     });
 }

@@ -6,12 +6,26 @@ mod common;
 pub(crate) mod seeds;
 
 #[cfg(loom)]
+mod caches;
+#[cfg(loom)]
+mod counts;
+#[cfg(loom)]
 mod depots;
 #[cfg(loom)]
 mod gate;
+#[cfg(loom)]
+mod guards;
 #[cfg(loom)]
 mod handles;
 #[cfg(loom)]
 mod lifetimes;
 #[cfg(loom)]
+mod limits;
+#[cfg(loom)]
 mod locks;
+#[cfg(loom)]
+mod modes;
+#[cfg(loom)]
+mod pools;
+#[cfg(loom)]
+mod stocks;

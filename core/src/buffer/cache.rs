@@ -240,7 +240,7 @@ impl ThreadCache {
         if !magazine.push(slot) {
             return false;
         }
-        increase(&magazine.counts.puts, 1);
+        magazine.counts.count_put();
         increase(&self.returned, len as u64);
         true
     }
@@ -253,7 +253,7 @@ impl ThreadCache {
 
     /// Counts a put that no magazine took. Only between `enter` and `leave`.
     pub(crate) fn count_put(&self, class: usize, len: usize) {
-        increase(&self.counts[class].puts, 1);
+        self.counts[class].count_put();
         increase(&self.returned, len as u64);
     }
 
@@ -276,8 +276,9 @@ impl ThreadCache {
     }
 
     fn sum(&self, class: usize, which: impl Fn(&Counts) -> &AtomicU64) -> u64 {
-        let direct = which(&self.counts[class]).load(Ordering::Relaxed);
-        direct + self.magazine(class).map_or(0, |magazine| which(&magazine.counts).load(Ordering::Relaxed))
+        // Pairs with the store in `Counts::count_put`.
+        let direct = which(&self.counts[class]).load(Ordering::Acquire);
+        direct + self.magazine(class).map_or(0, |magazine| which(&magazine.counts).load(Ordering::Acquire))
     }
 
     /// Returns the idle buffers of a class: exact while the owner rests.
@@ -288,6 +289,15 @@ impl ThreadCache {
     /// Returns the bytes asked for in gets minus those of puts, modulo 2^64.
     pub(crate) fn requested(&self) -> u64 {
         self.requested.load(Ordering::Relaxed).wrapping_sub(self.returned.load(Ordering::Relaxed))
+    }
+}
+
+impl Counts {
+    /// Counts a put of the calling thread, which is the only one that writes.
+    #[inline(always)]
+    fn count_put(&self) {
+        // The get was counted before, by whatever thread: who sees the put counted must see that too.
+        self.puts.store(self.puts.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 }
 

@@ -68,7 +68,8 @@ pub(crate) struct PoolCounts {
 }
 
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
-    counter.fetch_add(n, Ordering::Relaxed);
+    // Who sees the end of a lease counted must see its get counted too; pairs with the loads of the statistics.
+    counter.fetch_add(n, Ordering::Release);
 }
 
 /// A pool. Alive while anybody can reach it: the users' handles, and one strong reference for each buffer, which
@@ -102,7 +103,7 @@ pub(crate) struct Inner {
     pub classes: Vec<Class>,
     pub counts: PoolCounts,
     /// Capacity of all buffers in existence, held against `max_bytes`.
-    pub(super) total_bytes: AtomicUsize,
+    pub(crate) total_bytes: AtomicUsize,
     /// Capacity of the buffers in the depots. With `reserved_bytes` held against `max_retained_bytes`.
     depot_bytes: AtomicUsize,
     /// The most that the threads' caches, and the bindings' stocks without asking, can hold in all.

@@ -16,14 +16,14 @@ mod life;
 pub(crate) mod memory;
 mod modes;
 mod placed;
-mod put;
+pub(crate) mod put;
 mod quarantine;
 pub mod raw;
 pub(crate) mod registry;
 mod slab;
 pub(crate) mod slot;
 pub(crate) mod stock;
-mod strong;
+pub(crate) mod strong;
 mod ticker;
 mod writer;
 

@@ -65,8 +65,14 @@ pub(crate) fn disarm(entry: Entry, len: usize, handle: u64) -> bool {
 
 /// Returns what is known of the get of a live lease.
 pub(crate) fn got(slot: &Slot) -> Act {
+    got_of_any(slot, Some(pool_of(slot)))
+}
+
+/// As [`got`], by somebody who does not hold the lease: it may be over, and its pool gone, but for the one that is given.
+pub(crate) fn got_of_any(slot: &Slot, pool: Option<&Inner>) -> Act {
     let recorded = || Act::of(Site::from_bits(slot.site.load(Ordering::Relaxed)));
-    history::present(slot.index()).filter(|_| pool_of(slot).check().records()).unwrap_or_else(recorded)
+    let records = pool.is_some_and(|pool| pool.check().records());
+    history::present(slot.index()).filter(|_| records).unwrap_or_else(recorded)
 }
 
 /// Returns the pool of a buffer that the caller holds.

@@ -8,6 +8,7 @@ use super::depot::{Doomed, Entry};
 use super::history;
 use super::inner::{Inner, add};
 use super::memory;
+use crate::check::Check;
 use crate::options::ClearPolicy;
 use crate::tools;
 
@@ -32,7 +33,7 @@ struct Stain {
 }
 
 impl Inner {
-    /// Holds a clean buffer back; without memory for the list it goes to the depot at once.
+    /// Holds a clean buffer back; without memory for the list, or when the quarantine is over, it goes its way at once.
     pub(crate) fn hold_back(&self, entry: Entry, doomed: &mut Doomed) {
         let capacity = entry.slot.capacity();
         let class = self.class_of_capacity(capacity);
@@ -40,7 +41,10 @@ impl Inner {
         let mut ripe = [None; 8];
         let held = {
             let mut quarantine = self.quarantine.lock();
-            let held = quarantine.entries.try_reserve(1).is_ok();
+            // Whoever closes the pool, or changes its mode, says so before it takes this lock to empty the quarantine: what
+            // came in behind it would stay.
+            let wanted = !self.is_closed() && self.check() == Check::Full;
+            let held = wanted && quarantine.entries.try_reserve(1).is_ok();
             if held {
                 quarantine.entries.push_back(entry);
                 quarantine.bytes += capacity;

@@ -343,13 +343,14 @@ fn take_back_put(slot: &Slot, lease_id: u64, len: usize) -> Error {
 
 #[cold]
 fn busy(slot: &Slot, len: usize) -> Error {
+    // Another thread may have unpinned and put the lease since, and let go of its pool.
+    let own = OfPool(registry::find_at(slot.pool_of_any()));
+    let got = put::got_of_any(slot, own.0.as_deref());
     Error::new(
         ErrorKind::Busy,
         format_args!(
-            "a lease of {len} bytes of pool \"{}\", got{}, is pinned and stays live; unpin it, or wait for the operation that \
-             pinned it",
-            put::pool_of(slot).name,
-            put::got(slot)
+            "a lease of {len} bytes{own}, got{got}, is pinned and stays live; unpin it, or wait for the operation that pinned \
+             it"
         ),
     )
 }
@@ -385,7 +386,11 @@ impl fmt::Display for OfPool {
 pub(crate) fn foreign(inner: &Inner, slot: &Slot, here: Site) -> Error {
     // A stock's: what its owner lends of it is not known here.
     let known = slot.taken.load(Ordering::Relaxed) != 0;
-    let lease = known.then(|| (slot.len.load(Ordering::Relaxed), put::got(slot)));
+    let lease = known.then(|| {
+        // The lease may be over since, and its pool gone.
+        let pool = registry::find_at(slot.pool_of_any());
+        (slot.len.load(Ordering::Relaxed), put::got_of_any(slot, pool.as_deref()))
+    });
     foreign_lease(inner, slot, lease, here)
 }
 
@@ -461,13 +466,11 @@ fn stale(slot: &Slot, lease_id: u64) -> Error {
 /// `USE_AFTER_PUT`, `INVALID_HANDLE`.
 #[inline]
 pub fn lookup(lease_id: u64) -> Result<RawLease> {
-    let slot = check(lease_id)?;
-    let found =
-        RawLease { id: lease_id, data: slot.data_of_any(), len: slot.len_of_any(), capacity: slot.capacity_of_any() };
-    // A put on another thread meanwhile: what was read may be the next tenant's. Then the loads above, which are acquire
-    // loads of what was stored after the put ended the handle, have this one see the end.
-    check(lease_id)?;
-    Ok(found)
+    let slot = slot::find(lease_id).ok_or_else(|| not_a_lease(lease_id))?;
+    match slot.look(lease_id) {
+        Some((data, len, capacity)) => Ok(RawLease { id: lease_id, data, len, capacity }),
+        None => Err(stale(slot, lease_id)),
+    }
 }
 
 /// Returns the id of a live lease's pool.

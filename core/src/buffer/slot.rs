@@ -113,22 +113,23 @@ impl Slot {
         (self.meta.load(Ordering::Relaxed) & CAPACITY_MASK) as usize
     }
 
-    /// As [`Slot::capacity`], for whoever may not hold the buffer any more.
-    pub(crate) fn capacity_of_any(&self) -> usize {
-        (self.meta.load(Ordering::Acquire) & CAPACITY_MASK) as usize
+    /// Looks up the address, the length and the capacity of the lease with this handle. `None`: it is over, or was never
+    /// one.
+    #[inline]
+    pub(crate) fn look(&self, handle: u64) -> Option<(*mut u8, usize, usize)> {
+        if self.handle.load(Ordering::Acquire) != handle {
+            return None;
+        }
+        let data = self.data.load(Ordering::Acquire);
+        let len = self.len.load(Ordering::Acquire);
+        let meta = self.meta.load(Ordering::Acquire);
+        // A put on another thread meanwhile: what was read may be the next tenant's. Then the loads above, which are acquire
+        // loads of what was stored after the put ended the handle, have this one see the end.
+        let still = self.handle.load(Ordering::Acquire) == handle;
+        still.then_some((data, len, (meta & CAPACITY_MASK) as usize))
     }
 
-    /// Returns the buffer's address, to whoever may not hold the buffer any more.
-    pub(crate) fn data_of_any(&self) -> *mut u8 {
-        self.data.load(Ordering::Acquire)
-    }
-
-    /// Returns the length of the live lease, to whoever may not hold it any more.
-    pub(crate) fn len_of_any(&self) -> usize {
-        self.len.load(Ordering::Acquire)
-    }
-
-    /// Returns the buffer's pool, to whoever may not hold the buffer any more.
+    /// Returns the buffer's pool, to whoever may not hold the buffer any more and looks at the handle again afterwards.
     pub(crate) fn pool_of_any(&self) -> *mut Inner {
         self.pool.load(Ordering::Acquire)
     }

@@ -133,7 +133,21 @@ impl Block {
 
     /// Tells the owner to keep nothing from now on.
     pub(crate) fn shut(&self) {
-        self.word(GATE).store(SHUT.to_bits(), Ordering::Relaxed);
+        // An exchange, as `ask` and `settled` have: of those, each finds what the one before left.
+        self.word(GATE).swap(SHUT.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Counts as the owner does, in a model.
+    #[cfg(millpond_models)]
+    pub(crate) fn count(&self, class: usize, gets: f64, puts: f64) {
+        self.word(HEAD + PER_CLASS * class).store(gets.to_bits(), Ordering::Relaxed);
+        self.word(HEAD + PER_CLASS * class + 1).store(puts.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Says whether the owner is to keep nothing any more, in a model.
+    #[cfg(millpond_models)]
+    pub(crate) fn is_shut(&self) -> bool {
+        self.read(GATE) == SHUT
     }
 
     /// Leaves the memory to a later block. The registry lists this one no more.
