@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test misuse bench campaigns coverage forge fuzz mutants tsan tools install fmt lint clean
+.PHONY: help demo test misuse bench campaigns models coverage forge fuzz mutants tsan tools install fmt lint clean
 
 # Where `make install` puts the C library, its headers, the pkg-config file and the CMake package.
 PREFIX ?= /usr/local

@@ -20,31 +20,64 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// Ends the process at the first failure: a model that failed cannot clean up after itself.
 pub(super) fn end_at_a_failure(name: &'static str) {
     std::panic::set_hook(Box::new(move |panic| {
+        // How the engines' coroutines end that nobody goes on with.
+        if panic.location().is_some_and(|place| place.file().contains("/generator-")) {
+            return;
+        }
         primitives::print_trace();
         eprintln!("model {name} FAILED: {panic}");
         std::process::exit(101);
     }));
 }
 
-/// Runs every interleaving of a model, and says how many there are. `quick` bounds how often threads are interrupted, in
-/// the short run: for models of which all interleavings take longer than a few seconds.
+/// Runs every interleaving of a model, and says how many there are. `quick`, for models of which all of them take longer
+/// than some seconds: the short run has those where threads are interrupted so often, the long one those with one
+/// interruption more, and then all, as far as it gets in its time.
 #[cfg(loom)]
 pub(crate) fn explore(name: &'static str, quick: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     end_at_a_failure(name);
-    let short = std::env::var_os("MODELS_LONG").is_none();
-    let given = std::env::var("MODELS_BOUND").ok().and_then(|bound| bound.parse().ok());
-    let bound = given.or(quick.filter(|_| short));
+    let long = std::env::var_os("MODELS_LONG").is_some();
     let limit = std::env::var("MODELS_LIMIT").ok().and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    let bounds = match quick {
+        Some(bound) if long => vec![Some(bound + 1), None],
+        bound => vec![bound],
+    };
+    let body = Arc::new(body);
+    for bound in bounds {
+        primitives::forget();
+        let start = Instant::now();
+        let body = Arc::clone(&body);
+        let explored = engine::explore(bound, limit, move || execution(&*body));
+        let how = match (explored.whole, bound) {
+            (true, None) => "all".to_owned(),
+            (true, Some(bound)) => format!("all with at most {bound} interruptions"),
+            (false, None) => "not all".to_owned(),
+            (false, Some(bound)) => format!("not all with at most {bound} interruptions"),
+        };
+        println!("model {name}: {} interleavings, {how}, {:.1} s", explored.count, start.elapsed().as_secs_f64());
+    }
+}
+
+/// Runs schedules of a model that are drawn, half of them at random and half by priorities, and says how many.
+#[cfg(shuttle)]
+pub(crate) fn draw(name: &'static str, body: impl Fn() + Send + Sync + 'static) {
+    use engine::Draw;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    end_at_a_failure(name);
+    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let count = number("MODELS_SCHEDULES").unwrap_or(1000) as usize;
+    let seed = number("MODELS_DRAWN_FROM").unwrap_or(1);
     primitives::forget();
     let start = Instant::now();
-    let explored = engine::explore(bound, limit, move || execution(&body));
-    let how = match (explored.whole, bound) {
-        (true, None) => "all".to_owned(),
-        (true, Some(bound)) => format!("all with at most {bound} interruptions"),
-        (false, _) => "the first ones".to_owned(),
-    };
-    println!("model {name}: {} interleavings, {how}, {:.1} s", explored.count, start.elapsed().as_secs_f64());
+    let body = Arc::new(body);
+    let mut drawn = [0; 2];
+    for (drawn, draw) in drawn.iter_mut().zip([Draw::Random, Draw::Pct]) {
+        let body = Arc::clone(&body);
+        *drawn = engine::explore(draw, seed, count.div_ceil(2), move || execution(&*body));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!("model {name}: {} schedules at random, {} by priorities, seed {seed}, {seconds:.1} s", drawn[0], drawn[1]);
 }
 
 /// Runs a model once, in a process that is as new.

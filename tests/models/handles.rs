@@ -94,6 +94,22 @@ fn a_lease_is_not_pinned_and_put() {
 }
 
 #[test]
+fn a_pin_that_succeeded_can_be_ended() {
+    explore("a pin that succeeded ends, whatever a put does meanwhile", None, || {
+        let (slot, handle) = leased();
+        let other = spawn(move || slot.end_unpinned(handle));
+        let pinned = kind(raw::pin(handle));
+        if pinned.is_ok() {
+            raw::unpin(handle).expect("pinned");
+        }
+        let put = other.join();
+        assert_eq!(slot.pins.load(Ordering::Relaxed), 0);
+        assert!(pinned.is_ok() || matches!(pinned, Err(ErrorKind::UseAfterPut)));
+        assert!(put.is_ok() || slot.end_unpinned(handle).is_ok());
+    });
+}
+
+#[test]
 fn a_put_that_meets_the_last_unpin_is_done_or_refused() {
     explore("a put that meets the last unpin is done or refused", None, || {
         let (slot, handle) = leased();

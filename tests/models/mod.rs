@@ -27,5 +27,7 @@ mod locks;
 mod modes;
 #[cfg(loom)]
 mod pools;
+#[cfg(shuttle)]
+mod schedules;
 #[cfg(loom)]
 mod stocks;

@@ -444,7 +444,7 @@ pub(crate) fn not_present(slot: &Slot, lease_id: u64, site: Site) -> Error {
 #[inline]
 pub(crate) fn check(lease_id: u64) -> Result<&'static Slot> {
     match slot::find(lease_id) {
-        Some(slot) if slot.handle.load(Ordering::Acquire) == lease_id => Ok(slot),
+        Some(slot) if slot.handle.load(Ordering::Acquire) == lease_id || slot.comes_back(lease_id) => Ok(slot),
         Some(slot) => Err(stale(slot, lease_id)),
         None => Err(not_a_lease(lease_id)),
     }
@@ -467,7 +467,8 @@ fn stale(slot: &Slot, lease_id: u64) -> Error {
 #[inline]
 pub fn lookup(lease_id: u64) -> Result<RawLease> {
     let slot = slot::find(lease_id).ok_or_else(|| not_a_lease(lease_id))?;
-    match slot.look(lease_id) {
+    let found = slot.look(lease_id).or_else(|| if slot.comes_back(lease_id) { slot.look(lease_id) } else { None });
+    match found {
         Some((data, len, capacity)) => Ok(RawLease { id: lease_id, data, len, capacity }),
         None => Err(stale(slot, lease_id)),
     }

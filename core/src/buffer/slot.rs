@@ -15,7 +15,7 @@ use super::memory;
 use super::memory::{commit, reserve};
 #[cfg(millpond_models)]
 use crate::sync::primitives::{commit, reserve};
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock};
+use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock};
 
 /// Bits of a handle that hold the slot's index; the nonce stands above them.
 const INDEX_BITS: u32 = 24;
@@ -171,6 +171,23 @@ impl Slot {
             return Err(Refused::Pinned);
         }
         Ok(())
+    }
+
+    /// Waits for a put that is about to find a pin, and makes the handle of the pinned lease valid again: `true` when it has.
+    /// `false` when the lease is over. Whoever pinned it must not be told so in between.
+    #[cold]
+    pub(crate) fn comes_back(&self, handle: u64) -> bool {
+        // About 0.1 s: a put that was interrupted there. Longer than that, the pin is the next lease's.
+        for tries in 0..2000 {
+            if self.handle.load(Ordering::Acquire) == handle {
+                return true;
+            }
+            if !self.is_next_after(handle) || !self.is_pinned() {
+                break;
+            }
+            sync::relax(tries);
+        }
+        self.handle.load(Ordering::Acquire) == handle
     }
 
     fn is_pinned(&self) -> bool {

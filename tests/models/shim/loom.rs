@@ -80,6 +80,13 @@ pub(super) fn touch(races: &Races) {
     }
 }
 
+/// Ends an atomic. loom reports accesses of other threads that do not come before it.
+pub(super) fn end(atomic: &mut RawAtomic) {
+    // An access that others depend on; it fails, as the value is never this one.
+    let _ = atomic.compare_exchange(u64::MAX - 1, 0, Ordering::Relaxed, Ordering::Relaxed);
+    atomic.with_mut(|_| ());
+}
+
 /// Names the running thread in a trace.
 pub(super) fn thread() -> String {
     format!("{:?}", loom::thread::current().id())

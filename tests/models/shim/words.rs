@@ -174,8 +174,14 @@ impl Word {
 }
 
 impl Drop for Word {
+    /// Counts as an access that changes the word, and that all others must come before.
     fn drop(&mut self) {
-        self.place.set(GONE);
+        let place = self.place.replace(GONE);
+        if (place >> 32) as u32 == world::generation() && place != GONE && !std::thread::panicking() {
+            // SAFETY: as in `load`; nobody has the word any more but this thread.
+            let raw = unsafe { &mut (*world::atom(place as u32)).raw };
+            super::engine::end(raw);
+        }
     }
 }
 

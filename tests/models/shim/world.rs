@@ -201,6 +201,9 @@ pub(super) fn written(number: u32) {
 pub(super) fn adopt() -> u32 {
     // SAFETY: no reference into the world lives across a call into the engine.
     let world = unsafe { &mut *WORLD.get() };
+    if cfg!(shuttle) && world.used == world.atoms.len() {
+        world.atoms.push(Box::new(Atom::new()));
+    }
     assert!(world.used < world.atoms.len(), "the execution needs more than {} atomics", world.used);
     world.used += 1;
     world.used as u32 - 1
