@@ -39,6 +39,9 @@ bench: ## get and put beside malloc, bytearray and Buffer.alloc; on a quiet mach
 campaigns: ## forks, threads, loading and worn out slots in large numbers; about ten minutes
 	@bash tests/campaigns/processes.sh
 
+models: ## interleavings and schedules of the protocols, all that LIMIT=60 seconds for each model allow; about forty minutes
+	@bash tests/models/run.sh long
+
 forge: ## guess handles: 10^9 guesses in Rust, 10^8 in C; about six minutes
 	@bash tests/campaigns/forge.sh
 

@@ -286,7 +286,9 @@ fn a_resting_cache_is_emptied_while_its_owner_comes_back() {
         let (pool, id) = kept();
         pool.maintain();
         let theirs = pool.clone();
-        let other = spawn(move || drop(theirs.maintain()));
+        let other = spawn(move || {
+            theirs.maintain();
+        });
         let mine = get_idle(id);
         other.join();
         if let Some(lease) = mine {

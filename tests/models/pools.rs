@@ -191,7 +191,9 @@ fn a_trim_and_a_pair() {
         let id = pool.id();
         own_pair(id);
         let theirs = pool.clone();
-        let other = spawn(move || drop(theirs.trim()));
+        let other = spawn(move || {
+            theirs.trim();
+        });
         own_pair(id);
         other.join();
         let stats = at_rest(&pool, 0);

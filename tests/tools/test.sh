@@ -46,6 +46,7 @@ part "spec files" "$PYTHON" tests/spec/flatten.py --check
 part "rust spec and repository" cargo test --no-fail-fast -p millpond-tests
 part "c and c++" bash tests/c/run.sh
 part "c and c++ installed" bash tests/packaging-c/run.sh
+part "models" bash tests/models/run.sh
 part "worn out slots" bash tests/campaigns/generations.sh
 part "thread sanitizer" bash tests/campaigns/tsan.sh
 part "fuzz" bash tests/fuzz/run.sh

@@ -68,6 +68,7 @@ pub(crate) fn map(len: usize, align: usize) -> Option<NonNull<u8>> {
 }
 
 /// Reserves address space, a multiple of the page size, that nobody may touch before [`commit`].
+#[cfg_attr(millpond_models, expect(dead_code, reason = "models have a place of their own for the table"))]
 pub(crate) fn reserve(len: usize) -> Option<NonNull<u8>> {
     #[cfg(test)]
     if fault::fails() {
@@ -80,6 +81,7 @@ pub(crate) fn reserve(len: usize) -> Option<NonNull<u8>> {
 ///
 /// # Safety
 /// The range is whole pages inside one reservation.
+#[cfg_attr(millpond_models, expect(dead_code, reason = "models have a place of their own for the table"))]
 pub(crate) unsafe fn commit(start: NonNull<u8>, len: usize) -> bool {
     #[cfg(test)]
     if fault::fails() {

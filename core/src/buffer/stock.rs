@@ -138,14 +138,14 @@ impl Block {
     }
 
     /// Counts as the owner does, in a model.
-    #[cfg(millpond_models)]
+    #[cfg(loom)]
     pub(crate) fn count(&self, class: usize, gets: f64, puts: f64) {
         self.word(HEAD + PER_CLASS * class).store(gets.to_bits(), Ordering::Relaxed);
         self.word(HEAD + PER_CLASS * class + 1).store(puts.to_bits(), Ordering::Relaxed);
     }
 
     /// Says whether the owner is to keep nothing any more, in a model.
-    #[cfg(millpond_models)]
+    #[cfg(loom)]
     pub(crate) fn is_shut(&self) -> bool {
         self.read(GATE) == SHUT
     }

@@ -27,8 +27,10 @@ pub(crate) struct Seed {
     pub line: &'static str,
     pub fault: Fault,
     /// The model that must find it.
+    #[cfg_attr(shuttle, expect(dead_code, reason = "loom's models look for the bugs"))]
     pub model: &'static str,
     /// What its report must say.
+    #[cfg_attr(shuttle, expect(dead_code, reason = "as above"))]
     pub finds: &'static str,
 }
 

@@ -15,6 +15,7 @@ use super::world::{self, Latch};
 /// a lock rests until it is free: the same orders of critical sections, without the tries between them.
 static AS_PRODUCTS_DO: AtomicBool = AtomicBool::new(false);
 
+#[cfg(loom)]
 pub(crate) fn lock_as_products_do(really: bool) {
     AS_PRODUCTS_DO.store(really, Ordering::Relaxed);
 }

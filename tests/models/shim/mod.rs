@@ -16,7 +16,9 @@ pub(crate) mod engine;
 mod words;
 mod world;
 
-pub(crate) use lock::{Condvar, Mutex, MutexGuard, RawLock, lock_as_products_do, spins};
+#[cfg(loom)]
+pub(crate) use lock::lock_as_products_do;
+pub(crate) use lock::{Condvar, Mutex, MutexGuard, RawLock, spins};
 pub(crate) use words::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 pub(crate) use world::{begin, end, forget, print_trace};
 

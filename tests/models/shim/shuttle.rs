@@ -40,7 +40,9 @@ pub(super) fn racing_thread() -> Option<u32> {
     None
 }
 
-pub(super) fn touch(_races: &Races) {}
+pub(super) fn touch(races: &Races) {
+    unreachable!("nothing was learnt of {:?}", (&races.touched, races.writers));
+}
 
 pub(super) fn end(_atomic: &mut RawAtomic) {}
 

@@ -178,6 +178,7 @@ static FOUND: Racy<BTreeMap<u32, u64>> = Racy::new(BTreeMap::new());
 static WRITERS: Racy<BTreeMap<u32, u64>> = Racy::new(BTreeMap::new());
 
 /// Takes over what was found. `true`: there is something new, and the model must be explored anew.
+#[cfg(loom)]
 pub(crate) fn learn() -> bool {
     // SAFETY: no execution is on.
     let found = unsafe { &*FOUND.get() };
