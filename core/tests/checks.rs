@@ -1,6 +1,6 @@
 //! The modes of a pool: what each finds and says.
 
-use millpond::{BufferPool, Check, ErrorKind, Site, raw};
+use millpond::{BufferPool, Check, ClearPolicy, ErrorKind, Site, raw};
 
 fn pool(check: Check) -> BufferPool {
     BufferPool::builder().name("checked").check(check).build().expect("a pool")
@@ -293,5 +293,22 @@ fn guarded_leases_keep_to_the_limit_and_to_any_alignment() {
             "{check}"
         );
         raw::release(id).expect("retained");
+    }
+}
+
+#[test]
+fn a_pool_that_guards_some_leases_clears_them_as_its_policy_says() {
+    for clear in [ClearPolicy::OnPut, ClearPolicy::OnGet] {
+        let check: Check = "sample:3".parse().expect("a mode");
+        let pool = BufferPool::builder().name("some").check(check).clear(clear).build().expect("a pool");
+        for round in 0..30 {
+            let mut lease = pool.get(1000).expect("a lease");
+            assert!(lease.iter().all(|byte| *byte == 0), "{clear:?}, round {round}");
+            lease.fill(0xcc);
+        }
+        let stats = pool.stats();
+        stats.check().expect("the books");
+        // Each third lease stood on pages of its own, which no other lease gets.
+        assert_eq!((stats.discarded, stats.hits), (10, 19), "{clear:?}");
     }
 }

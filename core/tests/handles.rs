@@ -160,3 +160,56 @@ fn a_stock_counts_in_its_block() {
     assert_eq!(stats.check(), Ok(()));
     assert_eq!((stats.gets, stats.leaked, stats.lost, stats.detached), (3, 2, 1, 1));
 }
+
+#[test]
+fn a_put_and_a_pin_at_once_end_in_one_order() {
+    let (pool, id) = owned("pin-race");
+    let handle = AtomicU64::new(0);
+    let barrier = std::sync::Barrier::new(2);
+    let rounds = 20_000;
+    let (mut busy, mut late) = (0, 0);
+    std::thread::scope(|scope| {
+        let pins = scope.spawn(|| {
+            let mut late = 0;
+            for _ in 0..rounds {
+                barrier.wait();
+                let lease = handle.load(Ordering::SeqCst);
+                match raw::pin(lease) {
+                    // Nobody put it before the pin, so it is live until the pin's end.
+                    Ok(()) => {
+                        assert_eq!(raw::lookup(lease).expect("pinned").len, 64);
+                        raw::unpin(lease).expect("pinned");
+                    }
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::UseAfterPut, "{error}");
+                        late += 1;
+                    }
+                }
+                barrier.wait();
+            }
+            late
+        });
+        for round in 0..rounds {
+            let lease = raw::get(id, 64, Site::NONE).expect("a lease");
+            handle.store(lease.id, Ordering::SeqCst);
+            barrier.wait();
+            // With and without something to clear: the two ways of a put.
+            match raw::put(id, lease.id, Some(round % 2 * 64), Site::NONE) {
+                Ok(()) => {}
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                    busy += 1;
+                    while raw::put(id, lease.id, None, Site::NONE).is_err() {
+                        std::thread::yield_now();
+                    }
+                }
+            }
+            barrier.wait();
+        }
+        late = pins.join().expect("no panic");
+    });
+    println!("{rounds} rounds: {busy} puts met a pin, {late} pins came late");
+    let stats = pool.stats();
+    stats.check().expect("the books");
+    assert_eq!((stats.puts, stats.in_use), (rounds as u64, 0));
+}

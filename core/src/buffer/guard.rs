@@ -176,7 +176,9 @@ impl Inner {
             Some(cache) => {
                 let left = cache.until_guarded.get();
                 cache.until_guarded.set(if left <= 1 { every.get() } else { left - 1 });
-                let idle = if left <= 1 { None } else { cache.pop_any(class, len) };
+                // What is cleared at get goes the long way.
+                let keeps = left > 1 && self.clear != ClearPolicy::OnGet;
+                let idle = if keeps { cache.pop_any(class, len) } else { None };
                 cache.leave();
                 if let Some(slot) = idle {
                     return Some(Entry::of(slot));
