@@ -365,10 +365,10 @@ pub(crate) fn past(handle: u64) -> Option<Past> {
 }
 
 /// Ends a guarded lease's slot, and makes its pages inaccessible for as long as its place is not needed.
-pub(crate) fn give_up(entry: Entry) {
+pub(crate) fn give_up(entry: Entry, pool_id: u64) {
     let place = place_of(entry.slot);
     let region = &TABLE[place];
-    slot::free(entry.slot);
+    slot::free(entry.slot, pool_id);
     let start = region.start.load(Ordering::Relaxed);
     let bytes = region.bytes.load(Ordering::Relaxed);
     let Some(base) = NonNull::new(start as *mut u8) else {

@@ -70,7 +70,7 @@ pub(crate) struct Slot {
     step: AtomicU64,
     /// The length of the live lease.
     pub len: AtomicUsize,
-    /// Where the live lease was got.
+    /// Where the live lease was got; of a free slot the id of the pool that it served last.
     pub site: AtomicU64,
     /// The coarse clock at get; 0 while no lease is out.
     pub taken: AtomicU32,
@@ -394,10 +394,11 @@ fn reserve_table() -> Option<u32> {
     None
 }
 
-/// Gives back the slot of a destroyed buffer. A slot whose handles are used up is retired instead.
-pub(crate) fn free(slot: &'static Slot) {
+/// Gives back the slot of a destroyed buffer of the pool with this id. A slot whose handles are used up is retired instead.
+pub(crate) fn free(slot: &'static Slot, pool_id: u64) {
     let handle = slot.handle.load(Ordering::Relaxed);
     slot.taken.store(0, Ordering::Relaxed);
+    slot.site.store(pool_id, Ordering::Relaxed);
     slot.pool.store(std::ptr::null_mut(), Ordering::Relaxed);
     let next = slot.successor(handle);
     // Pairs with the acquire loads of whoever checks a handle.
@@ -410,7 +411,7 @@ pub(crate) fn free(slot: &'static Slot) {
 }
 
 /// Moves a buffer to another slot, because the handles of its own are used up. `None`, and nothing done, without one.
-pub(crate) fn renew(old: &'static Slot) -> Option<&'static Slot> {
+pub(crate) fn renew(old: &'static Slot, pool_id: u64) -> Option<&'static Slot> {
     let data = NonNull::new(old.data.load(Ordering::Relaxed))?;
     // The new slot takes the old one's reference to the pool over.
     let new = allocate(old.pool.load(Ordering::Relaxed), old.class(), old.flags(), data, old.capacity())?;
@@ -418,7 +419,7 @@ pub(crate) fn renew(old: &'static Slot) -> Option<&'static Slot> {
     new.site.store(old.site.load(Ordering::Relaxed), Ordering::Relaxed);
     new.taken.store(old.taken.load(Ordering::Relaxed), Ordering::Relaxed);
     new.pins.store(old.pins.load(Ordering::Relaxed), Ordering::Relaxed);
-    free(old);
+    free(old, pool_id);
     Some(new)
 }
 
@@ -450,7 +451,7 @@ mod tests {
             handle = slot.successor(handle);
         }
         assert_eq!(handle == index, GENERATION_BITS == 3, "the end comes when all were used");
-        free(slot);
+        free(slot, 0);
     }
 
     #[test]
@@ -492,7 +493,7 @@ mod tests {
         assert!(forged <= 1, "{forged} forged handles look like old ones");
         slot.set_flags(MAPPED | UNTOUCHED);
         assert_eq!((slot.class(), slot.flags()), (3, MAPPED | UNTOUCHED));
-        free(slot);
+        free(slot, 0);
     }
 
     #[test]
@@ -502,6 +503,6 @@ mod tests {
         let canary = canary(slot.handle.load(Ordering::Relaxed));
         assert_eq!(canary.to_le_bytes()[0], 0);
         assert_ne!(canary, 0);
-        free(slot);
+        free(slot, 0);
     }
 }
