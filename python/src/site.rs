@@ -140,7 +140,7 @@ fn name(frame: &Bound<'_, PyAny>, code: &Bound<'_, PyAny>) -> Option<Place> {
     let py = frame.py();
     let file = code.getattr(pyo3::intern!(py, "co_filename")).ok()?.cast_into::<PyString>().ok()?;
     let file = file.to_string_lossy();
-    if directory(py).is_some_and(|own| file.starts_with(own)) {
+    if is_ours(py, &file) {
         return Some(Place::Ours);
     }
     let function = code.getattr(pyo3::intern!(py, "co_qualname")).ok()?.cast_into::<PyString>().ok()?;
@@ -149,12 +149,15 @@ fn name(frame: &Bound<'_, PyAny>, code: &Bound<'_, PyAny>) -> Option<Place> {
     Some(Place::Users(Site::interned(&file, u32::try_from(line).unwrap_or(0), &function.to_string_lossy())))
 }
 
-/// Returns the directory of this package's own Python code, with a slash.
-fn directory(py: Python<'_>) -> Option<&str> {
-    static DIRECTORY: PyOnceLock<String> = PyOnceLock::new();
-    let found = DIRECTORY.get_or_try_init(py, || {
-        let file: String = py.import("millpond")?.getattr("__file__")?.extract()?;
-        Ok::<_, PyErr>(file.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("{directory}/")))
+/// Tells whether a file is this package's own Python code.
+fn is_ours(py: Python<'_>, file: &str) -> bool {
+    static ENTRY: PyOnceLock<Py<PyString>> = PyOnceLock::new();
+    let entry = ENTRY.get_or_try_init(py, || {
+        Ok::<_, PyErr>(py.import("millpond")?.getattr("__file__")?.cast_into::<PyString>()?.unbind())
     });
-    found.ok().map(String::as_str).filter(|directory| !directory.is_empty())
+    let Ok(entry) = entry.map_err(drop).and_then(|entry| entry.bind(py).to_str().map_err(drop)) else {
+        return false;
+    };
+    // The slash too: of a directory that begins with the same name nothing is ours.
+    entry.rfind('/').is_some_and(|slash| file.starts_with(&entry[..=slash]))
 }
