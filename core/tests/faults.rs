@@ -3,6 +3,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use millpond::{BufferPool, Check};
 
@@ -31,15 +32,15 @@ extern "C" fn leave_informed(signal: libc::c_int, info: *mut libc::siginfo_t, _c
 
 /// Passes a fault on as Python's `faulthandler` does: by putting back what stood before and raising the signal.
 extern "C" fn pass_on(signal: libc::c_int) {
-    // SAFETY: written before this handler stood.
-    let before = unsafe { (*&raw const BEFORE).assume_init_ref() };
-    // SAFETY: points to a sigaction.
+    let before = BEFORE.load(Ordering::SeqCst);
+    // SAFETY: the address of a sigaction that lives for ever, written before this handler stood.
     unsafe { libc::sigaction(signal, before, std::ptr::null_mut()) };
     // SAFETY: takes a number.
     unsafe { libc::raise(signal) };
 }
 
-static mut BEFORE: std::mem::MaybeUninit<libc::sigaction> = std::mem::MaybeUninit::uninit();
+/// What stood before [`pass_on`].
+static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Does what [`VARIABLE`] says; nothing without it.
 #[test]
@@ -77,8 +78,9 @@ fn child() {
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
         action.sa_sigaction = pass_on as *const () as usize;
         action.sa_flags = libc::SA_NODEFER;
-        // SAFETY: nobody else writes it.
-        let before = unsafe { (*&raw mut BEFORE).as_mut_ptr() };
+        // SAFETY: an all-zero sigaction is a valid value.
+        let before = Box::into_raw(Box::new(unsafe { std::mem::zeroed() }));
+        BEFORE.store(before, Ordering::SeqCst);
         // SAFETY: the handler only passes on.
         unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, before) };
     }
