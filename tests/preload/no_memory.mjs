@@ -2,8 +2,8 @@
 //
 //     LD_PRELOAD=failing_memory.node NO_MEMORY_PACKAGE=.../millpond node --expose-gc no_memory.mjs [STEP] [LEAST]
 //
-// Every STEP-th request of at least LEAST bytes. Whatever fails is an error that leaves the pool as it was; at the end all buffers are back and the sums agree. An abort ends
-// this process, and so the test.
+// Every STEP-th request of at least LEAST bytes. Whatever fails is an error that leaves the pool as it was; at the end all buffers
+// are back and the sums agree. An abort ends this process, and so the test.
 
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
