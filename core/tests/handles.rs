@@ -213,3 +213,26 @@ fn a_put_and_a_pin_at_once_end_in_one_order() {
     stats.check().expect("the books");
     assert_eq!((stats.puts, stats.in_use), (rounds as u64, 0));
 }
+
+#[test]
+fn the_default_pool_is_never_released() {
+    let id = raw::retain(millpond::default_pool().expect("memory"));
+    fails(raw::release(id), ErrorKind::InvalidArgument);
+    assert_eq!(raw::pool(id).expect("still there").name(), "default");
+    let lease = raw::get(id, 10, Site::NONE).expect("a lease");
+    assert_eq!(raw::pool_of(lease.id).expect("live"), id);
+    raw::put(id, lease.id, None, Site::NONE).expect("live");
+    fails(raw::pool_of(lease.id), ErrorKind::UseAfterPut);
+}
+
+#[test]
+fn a_handle_of_a_pool_that_is_gone_is_over_and_says_so() {
+    let (pool, id) = owned("gone");
+    let lease = raw::get(id, 10, Site::NONE).expect("a lease");
+    raw::put(id, lease.id, None, Site::NONE).expect("live");
+    drop(pool);
+    let error = raw::lookup(lease.id).expect_err("over");
+    assert_eq!(error.kind(), ErrorKind::UseAfterPut);
+    assert!(error.message().contains("is used after its put"), "{error}");
+    fails(raw::put(id, lease.id, None, Site::NONE), ErrorKind::InvalidHandle);
+}
