@@ -104,8 +104,10 @@ def main() -> int:
     for number, (work, turns) in enumerate(planned):
         # What one work is late must not be taken from the works behind it more than from itself.
         share = (limit - (time.monotonic() - begun)) * estimate[work.name] / max(left, 1e-9)
-        print(f"bench: {number + 1}/{len(planned)} {work.name}, about {estimate[work.name]:.0f} s", flush=True)
-        collected.rounds[work.name] = rounds_of(turns, rounds, core, collected, time.monotonic() + max(share, 1.0))
+        print(f"bench: {number + 1}/{len(planned)} {work.name}, about {estimate[work.name]:.0f} s", end="", flush=True)
+        start = time.monotonic()
+        collected.rounds[work.name] = rounds_of(turns, rounds, core, collected, start + max(share, 1.0))
+        print(f", took {time.monotonic() - start:.0f} s", flush=True)
         left -= estimate[work.name]
     head |= {"load_after": machine.load(), "seconds": round(time.monotonic() - begun), "rounds": collected.rounds}
 

@@ -5,7 +5,6 @@
 #include "peers.hpp"
 
 #include <atomic>
-#include <cmath>
 #include <condition_variable>
 #include <memory>
 #include <sched.h>
@@ -98,21 +97,30 @@ template <typename Peer> figures clear(std::size_t size, std::size_t dirty, doub
     });
 }
 
-// The sizes of the mixed works, as in the other languages.
 inline std::uint64_t step(std::uint64_t random) {
     random ^= random << 13;
     random ^= random >> 7;
     return random ^ random << 17;
 }
 
+// The sizes of the mixed works: those of the gets of a recorded trace, in their order. BENCH_TRACE names it.
 inline std::vector<std::size_t> sizes_up_to(std::size_t largest) {
-    std::vector<std::size_t> sizes(4096);
-    std::uint64_t random = 0x2545f4914f6cdd1d;
-    for (auto &size : sizes) {
-        random = step(random);
-        const double share = static_cast<double>(random >> 11) / static_cast<double>(std::uint64_t{1} << 53);
-        size = static_cast<std::size_t>(64.0 * std::pow(static_cast<double>(largest) / 64.0, share));
-    }
+    std::vector<std::size_t> sizes;
+    const char *path = std::getenv("BENCH_TRACE");
+    std::FILE *trace = path == nullptr ? nullptr : std::fopen(path, "r");
+    char line[256];
+    // Lines are "ns,thread,pool,act,lease,bytes"; of those with the act g, bytes is what was asked for.
+    while (trace != nullptr && std::fgets(line, sizeof line, trace) != nullptr)
+        if (std::strstr(line, ",g,") != nullptr)
+            if (const std::size_t size = std::strtoull(std::strrchr(line, ',') + 1, nullptr, 10); size <= largest)
+                sizes.push_back(std::max<std::size_t>(size, 1));
+    if (trace != nullptr)
+        std::fclose(trace);
+    if (sizes.empty())
+        die("BENCH_TRACE", "no trace with gets of these sizes");
+    for (std::size_t at = 0; sizes.size() < 4096; at++)
+        sizes.push_back(sizes[at]);
+    sizes.resize(4096);
     return sizes;
 }
 

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -135,13 +136,26 @@ func step(random uint64) uint64 {
 	return random ^ random<<17
 }
 
-// sizesUpTo are the sizes of the mixed works, as in the other languages.
+// sizesUpTo are the sizes of the mixed works: those of the gets of a recorded trace, in their order. BENCH_TRACE names it.
 func sizesUpTo(largest int) []int {
-	sizes, random := make([]int, 4096), uint64(0x2545f4914f6cdd1d)
-	for i := range sizes {
-		random = step(random)
-		share := float64(random>>11) / (1 << 53)
-		sizes[i] = int(64 * math.Pow(float64(largest)/64, share))
+	text, err := os.ReadFile(os.Getenv("BENCH_TRACE"))
+	var sizes []int
+	// Lines are "ns,thread,pool,act,lease,bytes"; of those with the act g, bytes is what was asked for.
+	for _, line := range strings.Split(string(text), "\n") {
+		parts := strings.Split(line, ",")
+		if len(parts) < 6 || parts[3] != "g" {
+			continue
+		}
+		if size, err := strconv.Atoi(parts[5]); err == nil && size <= largest {
+			sizes = append(sizes, max(size, 1))
+		}
 	}
-	return sizes
+	if len(sizes) == 0 {
+		fmt.Fprintln(os.Stderr, "no trace with gets of these sizes: set BENCH_TRACE", err)
+		os.Exit(1)
+	}
+	for at := 0; len(sizes) < 4096; at++ {
+		sizes = append(sizes, sizes[at])
+	}
+	return sizes[:4096]
 }

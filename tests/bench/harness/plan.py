@@ -33,7 +33,7 @@ WORKLOAD_MS = {"full": 1000, "quick": 300}
 # What a run may take in all; a full run that gets late makes fewer rounds, and says so.
 LIMIT_SECONDS = {"full": 25 * 60, "quick": 3 * 60}
 # Seconds that a resting program is watched in the work `rss`.
-IDLE_SECONDS = {"full": 30, "quick": 5}
+IDLE_SECONDS = {"full": 30, "quick": 1}
 
 _ALL = (512, KIB, 4 * KIB, 4 * KIB + 1, 16 * KIB, 64 * KIB, 64 * KIB + 1, 256 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB, 256 * MIB)
 _CLASSES = (512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB)
@@ -49,8 +49,8 @@ WORKS = (
     Work("burst8", "8 live buffers, every page written, all given back; per buffer", (64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB), ()),
     Work("burst32", "32 live buffers, every page written, all given back; per buffer", (4 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB), (64 * KIB, MIB)),
     Work("burst128", "128 live buffers, every page written, all given back; per buffer", (64 * KIB, MIB), ()),
-    Work("mixed64k", "64 live buffers of mixed sizes up to 64 KiB, a random one replaced, first byte written", (64 * KIB,), (64 * KIB,)),
-    Work("mixed1m", "64 live buffers of mixed sizes up to 1 MiB, a random one replaced, first byte written", (MIB,), (MIB,)),
+    Work("mixed64k", "64 live buffers of a recorded trace's sizes up to 64 KiB, a random one replaced, first byte written", (64 * KIB,), (64 * KIB,)),
+    Work("mixed1m", "64 live buffers of a recorded trace's sizes up to 1 MiB, a random one replaced, first byte written", (MIB,), (MIB,)),
     Work("twothreads", "get and put on two threads at once; per pair and thread", _CLASSES, (KIB, 64 * KIB), threads=2),
     Work("pc", "one thread gets and writes the first byte, another puts, 256 in between; per buffer", (KIB, 4 * KIB, 64 * KIB, MIB), (KIB,), threads=2),
     Work("pcqueue", "the bare queue of the work pc with a pointer in it", (8,), (8,), threads=2, sized=False),

@@ -29,13 +29,13 @@ const WORKS: [(&str, &[usize]); 24] = [
     ("metrics", &[0]),
     ("rss", ALL),
 ];
-const ALL: &[usize] = &[
-    512, 1024, 4096, 4097, 16384, 65536, 65537, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864, 268_435_456,
-];
+const ALL: &[usize] =
+    &[512, 1024, 4096, 4097, 16384, 65536, 65537, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864, 268_435_456];
 const SMALL: &[usize] = &[512, 1024, 4096, 16384, 65536, 262_144];
 
 const CLEARING: &[&str] = &["clear0", "clear64", "clear4k", "clearall"];
-const TOUCHING: &[&str] = &["ends", "pages", "full", "burst1", "burst8", "burst32", "burst128", "mixed64k", "mixed1m", "pc"];
+const TOUCHING: &[&str] =
+    &["ends", "pages", "full", "burst1", "burst8", "burst32", "burst128", "mixed64k", "mixed1m", "pc"];
 const ZEROING: &[&str] = &["ends", "pages", "full", "burst32", "clear0", "clear64", "clear4k", "clearall"];
 
 /// Every peer, with the works that it is there for; none: all but `metrics`, `pcqueue` and `modes`.
@@ -72,7 +72,10 @@ const LAST: (&str, &[&str]) = ("bytesmut", &[]);
 
 /// How peers are set, where there is something to say.
 const SETTINGS: [(&str, &str); 15] = [
-    ("millpond", "clears at put what was written; classes up to what is measured, room to keep a burst; rss, first: defaults"),
+    (
+        "millpond",
+        "clears at put what was written; classes up to what is measured, room to keep a burst; rss, first: defaults",
+    ),
     ("millpond-noclear", "ClearPolicy::Never"),
     ("millpond-maintain", "maintain_every one second"),
     ("vec-stack", "a bare Vec<Vec<u8>> in a thread-local: no limit, no statistics, no checks"),
@@ -92,8 +95,17 @@ const SETTINGS: [(&str, &str); 15] = [
 /// Versions as in Cargo.lock, so that they cannot differ from what was built.
 const LOCK: &str = include_str!("../Cargo.lock");
 const CRATES: [&str; 11] = [
-    "bytes", "crossbeam-queue", "libmimalloc-sys", "lockfree-object-pool", "millpond", "object-pool", "opool",
-    "sharded-slab", "snmalloc-sys", "tikv-jemalloc-sys", "zeropool",
+    "bytes",
+    "crossbeam-queue",
+    "libmimalloc-sys",
+    "lockfree-object-pool",
+    "millpond",
+    "object-pool",
+    "opool",
+    "sharded-slab",
+    "snmalloc-sys",
+    "tikv-jemalloc-sys",
+    "zeropool",
 ];
 
 fn version(name: &str) -> &'static str {
@@ -127,7 +139,10 @@ pub fn list() -> String {
     let general: Vec<_> =
         WORKS.iter().map(|(name, _)| *name).filter(|name| !["metrics", "pcqueue", "modes"].contains(name)).collect();
     let only = peers.iter().map(|(name, works)| match (*name, works.is_empty()) {
-        ("millpond", _) => format!("\"{name}\": {:?}", WORKS.map(|(work, _)| work).into_iter().filter(|work| *work != "pcqueue").collect::<Vec<_>>()),
+        ("millpond", _) => format!(
+            "\"{name}\": {:?}",
+            WORKS.map(|(work, _)| work).into_iter().filter(|work| *work != "pcqueue").collect::<Vec<_>>()
+        ),
         (_, true) => format!("\"{name}\": {general:?}"),
         _ => format!("\"{name}\": {works:?}"),
     });

@@ -33,7 +33,7 @@ fn alone<P: Peer, M: Peer>(work: &str, size: usize, time: Duration) -> Answer {
         "burst8" => works::burst::<P>(size, 8, true, time),
         "burst32" => works::burst::<P>(size, 32, true, time),
         "burst128" => works::burst::<P>(size, 128, true, time),
-        "mixed64k" | "mixed1m" => works::mixed::<M>(size, time),
+        "mixed64k" | "mixed1m" => works::mixed::<M>(size, time)?,
         "clear0" => works::clear::<P>(size, 0, time),
         "clear64" => works::clear::<P>(size, 64.min(size), time),
         "clear4k" => works::clear::<P>(size, 4096.min(size), time),
@@ -106,7 +106,9 @@ fn run(peer: &str, work: &str, size: usize, time: Duration) -> Answer {
         "opool-local" => alone::<crates::OpoolLocal, ByClass<crates::OpoolLocal>>(work, size, time),
         "zeropool" => shared::<crates::Zeropool, crates::Zeropool>(work, size, time),
         "zeropool-zeroed" => shared::<crates::ZeropoolZeroed, crates::ZeropoolZeroed>(work, size, time),
-        "sharded-slab" if work == "pc" => shared::<crates::ShardedSlabOwned, crates::ShardedSlabOwned>(work, size, time),
+        "sharded-slab" if work == "pc" => {
+            shared::<crates::ShardedSlabOwned, crates::ShardedSlabOwned>(work, size, time)
+        }
         "sharded-slab" => threaded::<crates::ShardedSlab, ByClass<crates::ShardedSlab>>(work, size, time),
         "bytesmut" => shared::<crates::Reclaim, crates::Reclaim>(work, size, time),
         _ => Err("no such peer"),

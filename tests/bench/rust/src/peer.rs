@@ -50,8 +50,7 @@ pub fn fill(data: *mut u8, len: usize) {
 }
 
 /// The classes that a program which pools several sizes would make: nine, as millpond's.
-pub const CLASSES: [usize; 9] =
-    [512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
+pub const CLASSES: [usize; 9] = [512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
 
 #[inline(always)]
 pub fn class_of(len: usize) -> usize {

@@ -10,11 +10,8 @@ const STARTED: &str = "BENCH_STARTED";
 
 /// Settings with which glibc keeps what is freed. It refuses a threshold above 32 MiB, so that above it only the
 /// switch that forbids mappings helps.
-pub const GLIBC_TUNED: [(&str, &str); 3] = [
-    ("MALLOC_MMAP_MAX_", "0"),
-    ("MALLOC_MMAP_THRESHOLD_", "33554432"),
-    ("MALLOC_TRIM_THRESHOLD_", "17179869184"),
-];
+pub const GLIBC_TUNED: [(&str, &str); 3] =
+    [("MALLOC_MMAP_MAX_", "0"), ("MALLOC_MMAP_THRESHOLD_", "33554432"), ("MALLOC_TRIM_THRESHOLD_", "17179869184")];
 
 /// The library of a peer that is preloaded: where the set-up has put it.
 pub fn library(peer: &str) -> Option<PathBuf> {

@@ -18,12 +18,13 @@ const CHUNK: u64 = 4096;
 
 /// Ties this thread to a core, as far as there are so many.
 fn pin(core: usize) {
-    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    // SAFETY: zeroed, which is the empty set; the core is far below its end.
-    unsafe { libc::CPU_SET(core % cores, set.assume_init_mut()) };
+    // SAFETY: zeroed, which is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the core is far below the end of the set.
+    unsafe { libc::CPU_SET(core % cores, &mut set) };
     // SAFETY: reads one set. Refused: the threads stay where they are.
-    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set.as_ptr()) };
+    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
 }
 
 /// The median of the chunks of one thread that began after `skip`.
@@ -79,8 +80,7 @@ pub fn two<P: Peer + Send>(len: usize, time: Duration) -> Figures {
     usage.into(&mut figures, both[0].1 + both[1].1);
     let each = both.map(|(spent, _)| median(spent));
     figures.ns = (each[0] + each[1]) / 2.0;
-    figures.more =
-        format!(", \"alone_ns\": {alone:.4}, \"alone_ratio\": {:.4}", each[0].max(each[1]) / alone);
+    figures.more = format!(", \"alone_ns\": {alone:.4}, \"alone_ratio\": {:.4}", each[0].max(each[1]) / alone);
     figures
 }
 
@@ -101,7 +101,7 @@ unsafe impl<T: Send> Sync for Ring<T> {}
 /// Waits a little, and lets others run where there is one core for both.
 fn pause(waited: &mut u32) {
     *waited += 1;
-    if *waited % 4096 == 0 {
+    if waited.is_multiple_of(4096) {
         thread::yield_now();
     } else {
         spin_loop();
@@ -129,7 +129,8 @@ impl<T> Ring<T> {
             }
         }
         // SAFETY: the slot is the producer's.
-        unsafe { (*self.slots[at % RING].get()).write(value) };
+        let slot = unsafe { &mut *self.slots[at % RING].get() };
+        slot.write(value);
         // Release: the slot is written. Pairs with the load in `pop`.
         self.pushed.0.store(at + 1, Ordering::Release);
     }
@@ -147,8 +148,10 @@ impl<T> Ring<T> {
                 pause(&mut waited);
             }
         }
-        // SAFETY: the slot is the consumer's, and written.
-        let value = unsafe { (*self.slots[at % RING].get()).assume_init_read() };
+        // SAFETY: the slot is the consumer's.
+        let slot = unsafe { &*self.slots[at % RING].get() };
+        // SAFETY: written, and read once: the producer writes it anew before this thread comes here again.
+        let value = unsafe { slot.assume_init_read() };
         self.popped.0.store(at + 1, Ordering::Release);
         Some(value)
     }
@@ -213,7 +216,11 @@ unsafe impl Send for Pointer {}
 
 /// The queue alone.
 pub fn queue(time: Duration) -> Figures {
-    pass(time, || Pointer(black_box(std::ptr::null())), |pointer| {
-        black_box(pointer.0);
-    })
+    pass(
+        time,
+        || Pointer(black_box(std::ptr::null())),
+        |pointer| {
+            black_box(pointer.0);
+        },
+    )
 }

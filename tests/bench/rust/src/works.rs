@@ -38,7 +38,7 @@ fn touch<P: Peer>(buffer: &mut P::Buffer, len: usize, touch: Touch) {
 #[inline(always)]
 pub fn write(data: *mut u8, at: usize) {
     // SAFETY: inside memory that the caller owns.
-    unsafe { data.add(at).write_volatile(1) };
+    unsafe { data.wrapping_add(at).write_volatile(1) };
 }
 
 #[inline(always)]
@@ -105,10 +105,10 @@ pub fn held<P: Peer>(len: usize, count: usize, time: Duration) -> Figures {
 }
 
 /// A random one of 64 live buffers is replaced by one of the next size of a list.
-pub fn mixed<P: Peer>(largest: usize, time: Duration) -> Figures {
+pub fn mixed<P: Peer>(largest: usize, time: Duration) -> Result<Figures, &'static str> {
     const LIVE: usize = 64;
     let peer = P::new(Shape { size: largest, live: LIVE });
-    let sizes = crate::sizes::up_to(largest);
+    let sizes = crate::sizes::up_to(largest)?;
     let mut slots: Vec<Option<P::Buffer>> = (0..LIVE).map(|_| None).collect();
     let (mut next, mut random) = (0, 0x9e37_79b9_7f4a_7c15_u64);
     let figures = measure(time, 1, |turns| {
@@ -127,7 +127,7 @@ pub fn mixed<P: Peer>(largest: usize, time: Duration) -> Figures {
         }
     });
     slots.into_iter().flatten().for_each(|buffer| peer.put(buffer));
-    figures
+    Ok(figures)
 }
 
 /// A pair while threads that have used the pool sleep.
