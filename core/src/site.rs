@@ -210,5 +210,8 @@ mod tests {
         // SAFETY: a C string literal is static.
         let odd = unsafe { Site::c(c"a\xff\xc3\xb6.c".as_ptr(), 3) };
         assert_eq!(odd.to_string(), "a\u{fffd}\u{f6}.c:3");
+        // Of a number that is no name's.
+        let nobody = Site::from_bits(ADDRESS_MASK | (KIND_NAME << ADDRESS_BITS));
+        assert_eq!((nobody.to_string().as_str(), nobody.in_signal().to_string().as_str()), ("unknown", "unknown"));
     }
 }

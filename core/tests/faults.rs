@@ -101,6 +101,9 @@ fn child() {
     let pool = BufferPool::builder().name("guarded").check(check).build().expect("a pool");
     let mut lease = pool.get(if case.contains("short") { 100 } else { 4096 }).expect("a lease");
     let data = lease.as_mut_ptr();
+    if case.contains("named") {
+        lease.set_site(millpond::Site::interned("script.py", 3, "f"));
+    }
     if case.contains("before") {
         lease.put().expect("unharmed");
         // SAFETY: none: this is the bug. The pages are inaccessible.
@@ -163,6 +166,12 @@ fn a_signal_that_is_no_fault_ends_the_process_without_a_report() {
         assert_eq!(status.signal(), Some(libc::SIGSEGV), "{case}: {text}");
         assert!(!text.contains("millpond:"), "{case}: {text}");
     }
+}
+
+#[test]
+fn the_place_in_a_script_is_named_in_a_report_too() {
+    let (_, text) = run("named overrun");
+    assert!(text.contains("got at script.py:3 in f by thread"), "{text}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use millpond::{BufferPool, ErrorKind, Site, raw};
+use millpond::{BufferPool, ClearPolicy, ErrorKind, Site, raw};
 
 fn owned(name: &str) -> (BufferPool, u64) {
     let pool = BufferPool::new(name).expect("a pool");
@@ -212,4 +212,91 @@ fn a_put_and_a_pin_at_once_end_in_one_order() {
     let stats = pool.stats();
     stats.check().expect("the books");
     assert_eq!((stats.puts, stats.in_use), (rounds as u64, 0));
+}
+
+#[test]
+fn the_default_pool_is_never_released() {
+    let id = raw::retain(millpond::default_pool().expect("memory"));
+    fails(raw::release(id), ErrorKind::InvalidArgument);
+    assert_eq!(raw::pool(id).expect("still there").name(), "default");
+    let lease = raw::get(id, 10, Site::NONE).expect("a lease");
+    assert_eq!(raw::pool_of(lease.id).expect("live"), id);
+    raw::put(id, lease.id, None, Site::NONE).expect("live");
+    fails(raw::pool_of(lease.id), ErrorKind::UseAfterPut);
+}
+
+#[test]
+fn a_handle_of_a_pool_that_is_gone_is_over_and_says_so() {
+    let (pool, id) = owned("gone");
+    let lease = raw::get(id, 10, Site::NONE).expect("a lease");
+    raw::put(id, lease.id, None, Site::NONE).expect("live");
+    drop(pool);
+    let error = raw::lookup(lease.id).expect_err("over");
+    assert_eq!(error.kind(), ErrorKind::UseAfterPut);
+    assert!(error.message().contains("is used after its put"), "{error}");
+    fails(raw::put(id, lease.id, None, Site::NONE), ErrorKind::InvalidHandle);
+}
+
+#[test]
+fn memory_that_somebody_else_took_is_lost_by_number() {
+    let (pool, id) = owned("lost");
+    for len in [100, 70_000] {
+        let lease = raw::get(id, len, Site::NONE).expect("a lease");
+        raw::lose(id, lease.id).expect("live");
+        fails(raw::lose(id, lease.id), ErrorKind::UseAfterPut);
+        fails(raw::put(id, lease.id, None, Site::NONE), ErrorKind::DoublePut);
+        let next = raw::get(id, len, Site::NONE).expect("a lease");
+        assert_ne!(next.data, lease.data, "it is never handed out again");
+        // SAFETY: it stays mapped, too.
+        assert_eq!(unsafe { lease.data.read() }, 0);
+        raw::put(id, next.id, None, Site::NONE).expect("live");
+    }
+    let stats = pool.stats();
+    stats.check().expect("the books");
+    assert_eq!((stats.lost, stats.leaked, stats.in_use, stats.requested_bytes), (2, 2, 0, 0));
+    fails(raw::lose(id, 12345), ErrorKind::InvalidHandle);
+}
+
+#[test]
+fn a_lease_keeps_its_buffer_and_slot_on_its_way_through_a_number() {
+    let (_pool, id) = owned("there and back");
+    let handle = raw::get(id, 100, Site::NONE).expect("a lease");
+    // SAFETY: inside the length.
+    unsafe { handle.data.write(3) };
+    let lease = raw::into_lease(id, handle.id).expect("live");
+    assert_eq!((lease.as_ptr(), lease.len(), lease[0]), (handle.data.cast_const(), 100, 3));
+    let again = lease.into_raw();
+    assert_ne!(again.id, handle.id);
+    if !cfg!(millpond_short_generations) {
+        assert_eq!(again.id & 0xff_ffff, handle.id & 0xff_ffff);
+    }
+    raw::put(id, again.id, None, Site::NONE).expect("live");
+}
+
+#[test]
+fn a_put_by_number_clears_what_was_written_if_the_pool_does_so_at_put() {
+    for (clear, used, cleared) in [
+        (ClearPolicy::OnPut, None, true),
+        (ClearPolicy::OnPut, Some(1), false),
+        (ClearPolicy::OnPut, Some(100), true),
+        (ClearPolicy::OnGet, Some(100), true),
+        (ClearPolicy::Never, None, false),
+        (ClearPolicy::Never, Some(100), false),
+    ] {
+        // With a cache, and without one, as a put on the long way is.
+        for cache in [2 << 20, 0] {
+            let builder = BufferPool::builder().name("clearing").clear(clear).thread_cache_bytes(cache);
+            let pool = builder.build().expect("a pool");
+            let lease = raw::get(pool.id(), 100, Site::NONE).expect("a lease");
+            // SAFETY: as long as the lease.
+            unsafe { lease.data.write_bytes(9, 100) };
+            raw::put(pool.id(), lease.id, used, Site::NONE).expect("live");
+            let next = raw::get(pool.id(), 100, Site::NONE).expect("a lease");
+            assert_eq!(next.data, lease.data);
+            // SAFETY: inside the length.
+            let last = unsafe { next.data.wrapping_add(99).read() };
+            assert_eq!(last == 0, cleared, "{clear:?} {used:?} {cache}");
+            raw::put(pool.id(), next.id, None, Site::NONE).expect("live");
+        }
+    }
 }

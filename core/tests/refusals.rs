@@ -1,13 +1,16 @@
 //! What happens where the system refuses something other than memory: each refusal in a process of its own.
 //!
-//! Functions of an executable go before those of the libraries, so those below serve core's calls. They refuse when told to.
+//! Functions of an executable go before those of the libraries, so those below serve core's calls. They refuse when told to,
+//! and so does the program's own allocator.
 
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::ffi::{c_int, c_long, c_void};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use millpond::{BufferPool, Check, Classes, ErrorKind, raw};
+use millpond::{BufferPool, Check, Classes, ErrorKind, Site, raw};
 
 const VARIABLE: &str = "MILLPOND_TEST_REFUSED";
 
@@ -22,12 +25,21 @@ const KEY: u32 = 1 << 7;
 const LOOK: u32 = 1 << 8;
 const RANDOM: u32 = 1 << 9;
 const STACK: u32 = 1 << 10;
+const HEAP: u32 = 1 << 11;
+const RESERVE: u32 = 1 << 12;
+const TABLE: u32 = 1 << 13;
 
 static REFUSED: AtomicU32 = AtomicU32::new(0);
 /// How often something was refused.
 static TIMES: AtomicU32 = AtomicU32::new(0);
 
+thread_local! {
+    /// Whether the heap is refused to this thread; not to the harness's.
+    static SUBJECT: Cell<bool> = const { Cell::new(false) };
+}
+
 fn refuse(what: u32) {
+    SUBJECT.set(what != 0);
     REFUSED.store(what, Ordering::SeqCst);
 }
 
@@ -86,10 +98,27 @@ extern "C" fn getrandom(to: usize, len: usize, flags: usize) -> isize {
 
 #[unsafe(no_mangle)]
 extern "C" fn mprotect(start: usize, len: usize, protection: c_int) -> c_int {
-    if protection == libc::PROT_NONE && is_refused(FORBID) {
+    let what = if protection == libc::PROT_NONE { FORBID } else { TABLE };
+    if is_refused(what) {
         return failed(libc::ENOMEM) as c_int;
     }
     ask(libc::SYS_mprotect, [start, len, protection as usize, 0, 0, 0]) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mmap(
+    start: usize,
+    len: usize,
+    protection: c_int,
+    flags: c_int,
+    file: c_int,
+    offset: usize,
+) -> *mut c_void {
+    if protection == libc::PROT_NONE && is_refused(RESERVE) {
+        failed(libc::ENOMEM);
+        return libc::MAP_FAILED;
+    }
+    ask(libc::SYS_mmap, [start, len, protection as usize, flags as usize, file as usize, offset]) as *mut c_void
 }
 
 #[unsafe(no_mangle)]
@@ -188,6 +217,27 @@ extern "C" fn atexit(function: extern "C" fn()) -> c_int {
     unsafe { __cxa_atexit(function, std::ptr::null_mut(), std::ptr::null_mut()) }
 }
 
+struct Heap;
+
+#[global_allocator]
+static ALLOCATOR: Heap = Heap;
+
+// SAFETY: the system's allocator, which sometimes refuses.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if SUBJECT.get() && is_refused(HEAP) {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
 /// What a program does with a pool, with one thread and with two, and how its books are afterwards.
 fn use_it(pool: &BufferPool) {
     let mut seen = std::collections::HashSet::new();
@@ -198,8 +248,8 @@ fn use_it(pool: &BufferPool) {
             lease.fill(7);
             let handle = lease.into_raw();
             assert!(seen.insert(handle.id), "a handle is used once");
-            raw::put(pool.id(), handle.id, None, millpond::Site::NONE).expect("live");
-            let twice = raw::put(pool.id(), handle.id, None, millpond::Site::NONE).expect_err("twice");
+            raw::put(pool.id(), handle.id, None, Site::NONE).expect("live");
+            let twice = raw::put(pool.id(), handle.id, None, Site::NONE).expect_err("twice");
             assert_eq!(twice.kind(), ErrorKind::DoublePut);
         }
     }
@@ -303,6 +353,72 @@ fn case(name: &str) {
                 assert!(pool.get(8 << 20).expect("a lease").iter().all(|byte| *byte == 0));
             }
         }
+        "history" => {
+            let pool = BufferPool::new(name).expect("a pool");
+            let id = raw::retain(&pool);
+            drop((0..300).map(|_| pool.get(100).expect("a lease")).collect::<Vec<_>>());
+            pool.set_check(Check::Sites).expect("not off");
+            let here = Site::interned("here.c", 1, "");
+            refuse(HEAP);
+            let lease = raw::get(id, 100, here);
+            let put = lease.as_ref().map(|lease| raw::put(id, lease.id, None, here)).is_ok_and(|put| put.is_ok());
+            let twice = lease.as_ref().map(|lease| raw::put(id, lease.id, None, here).map_err(|error| error.kind()));
+            refuse(0);
+            assert!(put, "nothing is remembered of it, and it goes on");
+            assert_eq!(twice.expect("a lease"), Err(ErrorKind::DoublePut));
+            pool.stats().check().expect("the books");
+        }
+        "report" => {
+            let pool = BufferPool::new(name).expect("a pool");
+            let lease = pool.get(100).expect("a lease");
+            refuse(HEAP);
+            pool.close().expect("closing needs no memory");
+            refuse(0);
+            drop(lease);
+        }
+        "names" => {
+            let known = Site::interned("known.py", 1, "f");
+            refuse(HEAP);
+            let (new, again) = (Site::interned("new.py", 2, "g"), Site::interned("known.py", 1, "f"));
+            refuse(0);
+            assert!(!new.is_known() && !again.is_known() && known.is_known());
+        }
+        "blocks" => {
+            let pool = BufferPool::new(name).expect("a pool");
+            let stock = raw::Stock::new(&pool).expect("a stock");
+            let first = stock.counters().0;
+            refuse(HEAP);
+            drop(stock);
+            refuse(0);
+            let stock = raw::Stock::new(&pool).expect("a stock");
+            // What could not be remembered stays mapped, and is not used again.
+            assert_ne!(stock.counters().0, first);
+            use_it(&pool);
+        }
+        "trace" | "trace at exit" => {
+            refuse(if name == "trace" { HEAP } else { EXIT });
+            let result = BufferPool::new(name).map(drop).map_err(|error| error.kind());
+            refuse(0);
+            assert_eq!(result, Err(ErrorKind::NoMemory));
+        }
+        "reserve" | "table" | "table of the heap" => {
+            refuse(if name == "reserve" { RESERVE } else { TABLE });
+            let pool = BufferPool::new(name).expect("a pool");
+            let error = pool.get(100).expect_err("no slot");
+            assert_eq!(error.kind(), ErrorKind::NoMemory, "{error}");
+            let guarded = guarded();
+            assert_eq!(guarded.get(100).expect_err("no slot").kind(), ErrorKind::NoMemory);
+            for pool in [&pool, &guarded] {
+                let stats = pool.stats();
+                stats.check().expect("the books");
+                assert_eq!((stats.gets, stats.created - stats.destroyed), (0, 0));
+            }
+            refuse(0);
+            for pool in [&pool, &guarded] {
+                drop(pool.get(100).expect("there is memory again"));
+                pool.stats().check().expect("the books");
+            }
+        }
         _ => unreachable!("{name}"),
     }
     assert!(times() > 0, "{name}: nothing was refused");
@@ -316,14 +432,37 @@ fn child() {
     }
 }
 
-fn passes(name: &str) {
+/// Returns what the case said on standard error.
+fn passes(name: &str) -> String {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env(VARIABLE, name);
-    if name == "exit" {
-        command.env("MILLPOND_LEAKS", "report");
-    }
+    match name {
+        "exit" | "report" => command.env("MILLPOND_LEAKS", "report"),
+        "trace" | "trace at exit" => command.env("MILLPOND_TRACE", "/dev/null"),
+        "table of the heap" => command.env("MILLPOND_POOL", "off"),
+        _ => &mut command,
+    };
     let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{name}: {said}");
+    said
+}
+
+#[test]
+fn without_a_heap_what_is_only_remembered_is_forgotten() {
+    passes("history");
+    passes("names");
+    passes("blocks");
+    let said = passes("report");
+    assert!(said.contains("millpond: leases are out, and there is no memory to report them"), "{said}");
+    passes("trace");
+}
+
+#[test]
+fn without_room_for_slots_there_is_no_lease_and_nothing_is_lost() {
+    for name in ["reserve", "table", "table of the heap"] {
+        passes(name);
+    }
 }
 
 #[test]
@@ -340,7 +479,7 @@ fn without_randomness_or_the_number_of_processors_pools_work() {
 
 #[test]
 fn what_cannot_be_set_up_is_an_error() {
-    for name in ["handler", "attributes", "stack", "exit"] {
+    for name in ["handler", "attributes", "stack", "exit", "trace at exit"] {
         passes(name);
     }
 }

@@ -448,10 +448,12 @@ pub(crate) fn default_pool(py: Python<'_>) -> PyResult<Bound<'_, Pool>> {
 /// Tries a put into a pool that the lease is not from; core refuses, counts it and gives the lease back.
 #[cold]
 pub(crate) fn foreign(pool: &Pool, lease: &LeaseObject) -> Error {
+    // Looked for first: it may run any Python code, which must not find the lease without its memory.
+    let here = site::here();
     if !lease.is_live() {
         return ending::refused(lease, ErrorKind::DoublePut);
     }
-    match lease.memory().take_lease().map(|guard| pool.core.put_at(guard, site::here)) {
+    match lease.memory().take_lease().map(|guard| pool.core.put_at(guard, || here)) {
         Some(Err(PutError { error, lease: Some(guard) })) => {
             lease.memory().set_lease(guard);
             error

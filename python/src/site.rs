@@ -61,6 +61,8 @@ pub(crate) fn is_sampled() -> bool {
 }
 
 /// Names the line of Python that runs now; [`Site::NONE`] when there is none.
+///
+/// Makes a frame object, which may start the collector: any Python code may run.
 #[cold]
 pub(crate) fn here() -> Site {
     Python::attach(|py| {
@@ -121,7 +123,7 @@ fn look(frame: &Bound<'_, PyAny>) -> Option<Place> {
     let code = unsafe { Bound::from_owned_ptr_or_opt(py, code.cast()) }?;
     let instruction: isize = frame.getattr(pyo3::intern!(py, "f_lasti")).ok()?.extract().ok()?;
     let at = (code.as_ptr().addr() >> 4).wrapping_mul(31).wrapping_add(instruction as usize) % KNOWN_MAX;
-    // SAFETY: the GIL is held, and nothing runs while this copy is made.
+    // SAFETY: the GIL is held, and nothing else runs while this copy is made.
     let known = unsafe { (*KNOWN.as_ptr())[at] };
     if ptr::eq(known.code, code.as_ptr()) && known.instruction == instruction {
         return Some(known.place);

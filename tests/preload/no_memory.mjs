@@ -1,9 +1,9 @@
 // Refuses Node's addon every request for memory in turn, once and for good, through everything that pools do.
 //
-//     LD_PRELOAD=failing_memory.node NO_MEMORY_PACKAGE=.../millpond node --expose-gc no_memory.mjs [STEP]
+//     LD_PRELOAD=failing_memory.node NO_MEMORY_PACKAGE=.../millpond node --expose-gc no_memory.mjs [STEP] [LEAST]
 //
-// Whatever fails is an error that leaves the pool as it was; at the end all buffers are back and the sums agree. An abort ends
-// this process, and so the test.
+// Every STEP-th request of at least LEAST bytes. Whatever fails is an error that leaves the pool as it was; at the end all buffers
+// are back and the sums agree. An abort ends this process, and so the test.
 
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
@@ -141,7 +141,8 @@ async function run(mode, after, forGood) {
 }
 
 const stepSize = Number(process.argv[2] ?? 1)
-assert.equal(memory.aim(process.env.NO_MEMORY_AIM ?? 'millpond.linux'), 1, 'the addon is not loaded')
+const least = Number(process.argv[3] ?? 0)
+assert.equal(memory.aim('millpond.linux', least), 1, 'the addon is not loaded')
 // What is made once for the process is there afterwards.
 for (const mode of MODES) assert.equal((await run(mode, 2 ** 40, false))[1], 0)
 let runs = 0
@@ -151,7 +152,6 @@ for (const mode of MODES) {
   for (const forGood of [false, true]) {
     const [total] = await run(mode, 2 ** 40, false)
     for (let after = 0; after < total; after += stepSize) {
-      if (process.env.NO_MEMORY_VERBOSE) console.error(mode, forGood, after)
       const [asked, refusedNow] = await run(mode, after, forGood)
       runs += 1
       requests += asked

@@ -3,6 +3,8 @@
 #   run.sh python|node [STEP]   every STEP-th request, 1 unless given: all of them
 #   INTERPRETER=...             a Python that has the package installed; otherwise it is built and installed here
 #   PACKAGE=...                 the folder of the installed Node package; the same
+#   LEAST=...                   Node: the smallest request that is refused, in bytes; 65536 unless given: all buffers of their own
+#                               mapping. Smaller ones are what the addon's table and texts are made of, which abort.
 # First shows that an abort would be seen: by the one that is left, in a library that the package stands on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -37,7 +39,8 @@ node)
     installed node >/dev/null
     PACKAGE=$scratch/node/node_modules/millpond
   fi
-  env "LD_PRELOAD=$scratch/failing_memory.node" "NO_MEMORY_PACKAGE=$PACKAGE" node --expose-gc tests/preload/no_memory.mjs "$step"
+  LD_PRELOAD="$scratch/failing_memory.node" NO_MEMORY_PACKAGE=$PACKAGE \
+    node --expose-gc tests/preload/no_memory.mjs "$step" "${LEAST:-65536}"
   ;;
 *)
   echo "usage: run.sh python|node [STEP]" >&2

@@ -50,7 +50,7 @@ fn putting<R>(lease: &LeaseObject, dirty: usize, body: impl FnOnce(&dyn Fn() -> 
     body(&|| here)
 }
 
-/// Remembers what is known of the get and put of a live lease that is about to end.
+/// Remembers what is known of the get and put of a lease that has just ended.
 fn remember(lease: &LeaseObject) {
     let known = lease.memory().with_lease(|guard| {
         let is_looked_at = pool::is_looked_at(pool_of(lease).core.check(), guard);
@@ -86,8 +86,9 @@ pub(crate) fn put(lease: &LeaseObject, used: Option<usize>) -> Result<(), Error>
         }
         details.opened.set(used);
     }
-    remember(lease);
+    // Before the place is looked for, which may run any Python code: the collector's.
     lease.set_state(State::Dead);
+    remember(lease);
     give_back(lease)
 }
 
@@ -128,8 +129,8 @@ pub(crate) fn put_or_defer(lease: &LeaseObject) -> Result<(), Error> {
     if details.exports.get() == 0 && details.pins.get() == 0 {
         return put(lease, None);
     }
-    remember(lease);
     lease.set_state(State::Deferred);
+    remember(lease);
     Ok(())
 }
 

@@ -196,12 +196,14 @@ unsafe extern "C" fn narrow(object: *mut ffi::PyObject, used: *mut ffi::PyObject
 
 unsafe extern "C" fn detach(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     method(object, |py, lease| {
+        // Looked for first: it may run any Python code, which must not find the lease without its memory.
+        let here = site::here();
         unused(py, lease)?;
         let Some(mut guard) = lease.memory().take_lease() else {
             return Err(invalid(py, "the lease has no memory"));
         };
         guard.set_written(lease.details().dirty());
-        let detached = match guard.detach_held_at(site::here) {
+        let detached = match guard.detach_held_at(|| here) {
             Ok((detached, held)) => {
                 ending::hold(lease, held);
                 detached

@@ -82,7 +82,7 @@ function burst(peer, work, names, use) {
   )
 }
 
-/** Sizes from 512 bytes to `limit`, each doubling as likely as another, and slots; the same in each run. */
+/** Sizes from 64 bytes to `limit`, each doubling as likely as another, and slots; the same in each run. */
 function draws(limit, count = 4096) {
   let state = 4711
   const draw = () => {
@@ -90,7 +90,7 @@ function draws(limit, count = 4096) {
     return state / 2 ** 32
   }
   return {
-    sizes: Array.from({ length: count }, () => Math.floor(512 * (limit / 512) ** draw())),
+    sizes: Array.from({ length: count }, () => Math.floor(64 * (limit / 64) ** draw())),
     slots: Array.from({ length: count }, () => Math.floor(SLOTS * draw())),
   }
 }

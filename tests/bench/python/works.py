@@ -91,9 +91,9 @@ def empty_loop(n: int) -> None:
 
 
 def sizes_of_trace(limit: int, count: int = 4096) -> list[int]:
-    """Returns sizes from 512 bytes to `limit`, each doubling as likely as another, the same in each run."""
+    """Returns sizes from 64 bytes to `limit`, each doubling as likely as another, the same in each run."""
     draw = random.Random(4711)
-    return [int(512 * (limit / 512) ** draw.random()) for _ in range(count)]
+    return [int(64 * (limit / 64) ** draw.random()) for _ in range(count)]
 
 
 def build(peer: Peer, work: str, size: int) -> tuple[Callable[[int], None], int, dict[str, Any]]:

@@ -35,10 +35,10 @@ fn main() -> Result<(), Failed> {
         println!("{}", listed());
         return Ok(());
     }
-    if let [flag, port] = &given[..] {
-        if flag == "--client" {
-            return client::send(port.parse()?);
-        }
+    if let [flag, port] = &given[..]
+        && flag == "--client"
+    {
+        return client::send(port.parse()?);
     }
     let mut ms = 1000;
     if let Some(at) = given.iter().position(|word| word == "--ms") {

@@ -79,7 +79,8 @@ impl Drop for Server {
 fn store(mut receiver: mpsc::Receiver<Part>, source: &Source, seen: &Seen) {
     while let Some(part) = receiver.blocking_recv() {
         let bytes = part.bytes();
-        let sum: u64 = bytes.iter().step_by(4096).enumerate().map(|(at, byte)| (at as u64 + 1) * u64::from(*byte)).sum();
+        let sum: u64 =
+            bytes.iter().step_by(4096).enumerate().map(|(at, byte)| (at as u64 + 1) * u64::from(*byte)).sum();
         let length = bytes.len();
         if let Err(why) = source.give(part) {
             eprintln!("upload: {why}");
