@@ -27,7 +27,7 @@ impl BufferPool {
     pub fn get_at(&self, len: usize, site: Site) -> Result<Lease> {
         if let Some(slot) = self.inner().get_between(len) {
             get::record(Entry::of(slot), len, site);
-            return Ok(Lease::of_slot(slot, len));
+            return Ok(Lease::of_slot(slot));
         }
         self.get_with(len, Patience::Policy, site)
     }

@@ -95,6 +95,17 @@ impl Slot {
         (self.meta.load(Ordering::Relaxed) & CAPACITY_MASK) as usize
     }
 
+    /// Returns where the bytes of the live lease are and how many, to its holder: by plain loads, which a compiler takes
+    /// out of loops.
+    #[inline(always)]
+    pub(crate) fn bytes_of_holder(&self) -> (*mut u8, usize) {
+        // SAFETY: while the lease lives, only its holder changes the address or the length, and is here now. Others
+        // only load them.
+        let data = unsafe { *self.data.as_ptr() };
+        // SAFETY: as above.
+        (data, unsafe { *self.len.as_ptr() })
+    }
+
     /// Says whether room for a canary follows the capacity.
     pub(crate) fn has_tail(&self) -> bool {
         self.flags() & (GUARDED | HEAP) == 0
