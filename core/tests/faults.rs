@@ -99,6 +99,11 @@ fn child() {
     }
     let check: Check = "sample:1".parse().expect("a mode");
     let pool = BufferPool::builder().name("guarded").check(check).build().expect("a pool");
+    if case.contains("by number") {
+        let lease = millpond::raw::get(pool.id(), 4096, millpond::Site::NONE).expect("a lease");
+        // SAFETY: none: this is the bug. The page behind is inaccessible.
+        unsafe { lease.data.wrapping_add(4096 + 9).write_volatile(1) };
+    }
     let mut lease = pool.get(if case.contains("short") { 100 } else { 4096 }).expect("a lease");
     let data = lease.as_mut_ptr();
     if case.contains("named") {
@@ -172,6 +177,13 @@ fn a_signal_that_is_no_fault_ends_the_process_without_a_report() {
 fn the_place_in_a_script_is_named_in_a_report_too() {
     let (_, text) = run("named overrun");
     assert!(text.contains("got at script.py:3 in f by thread"), "{text}");
+}
+
+#[test]
+fn a_lease_whose_place_is_unknown_is_reported_with_its_thread() {
+    let (_, text) = run("by number");
+    assert!(text.contains("is 10 bytes behind the end of a lease of 4096 bytes"), "{text}");
+    assert!(text.contains(", got by thread ") && !text.contains("got at"), "{text}");
 }
 
 #[test]

@@ -258,6 +258,39 @@ fn memory_that_somebody_else_took_is_lost_by_number() {
 }
 
 #[test]
+fn a_guarded_lease_that_is_lost_stays_as_it_is() {
+    let check = "sample:1".parse().expect("a mode");
+    let pool = BufferPool::builder().name("lost guarded").check(check).build().expect("a pool");
+    let lease = raw::get(pool.id(), 100, Site::NONE).expect("a lease");
+    // SAFETY: inside the length.
+    unsafe { lease.data.write(5) };
+    raw::lose(pool.id(), lease.id).expect("live");
+    for _ in 0..1500 {
+        assert_ne!(pool.get(100).expect("a lease").as_ptr(), lease.data.cast_const());
+    }
+    // SAFETY: it stays mapped and accessible.
+    assert_eq!(unsafe { lease.data.read() }, 5);
+    let stats = pool.stats();
+    stats.check().expect("the books");
+    assert_eq!((stats.lost, stats.unguarded), (1, 0));
+}
+
+#[test]
+fn a_lease_without_a_canary_is_turned_back_too() {
+    let check = millpond::Check::Off;
+    let pool = BufferPool::builder().name("without").check(check).build().expect("a pool");
+    let handle = raw::get(pool.id(), 100, Site::NONE).expect("a lease");
+    // SAFETY: inside the length.
+    unsafe { handle.data.write(9) };
+    let lease = raw::into_lease(pool.id(), handle.id).expect("live");
+    assert_eq!(lease[0], 9);
+    drop(lease);
+    let handle = raw::get(pool.id(), 100, Site::NONE).expect("a lease");
+    assert_eq!(raw::detach(pool.id(), handle.id).expect("memory")[..], [0; 100]);
+    pool.stats().check().expect("the books");
+}
+
+#[test]
 fn a_lease_keeps_its_buffer_and_slot_on_its_way_through_a_number() {
     let (_pool, id) = owned("there and back");
     let handle = raw::get(id, 100, Site::NONE).expect("a lease");

@@ -339,6 +339,41 @@ fn case(name: &str) {
             stats.check().expect("the books");
             assert_eq!((stats.unguarded, stats.in_use, stats.created), (0, 0, stats.destroyed));
         }
+        "forbid a kept one" | "forbid a kept one for good" => {
+            let pool = guarded();
+            let stock = raw::Stock::new(&pool).expect("a stock");
+            let lease = stock.lease(100, false, true, Site::NONE).expect("memory").expect("room");
+            assert!(lease.guarded);
+            refuse(FORBID);
+            let kept = stock.put_kept(lease.lease.id, 100, Site::NONE).expect("live").expect("guarded");
+            // SAFETY: its pages could not be made inaccessible, and nobody gets them while they are kept.
+            unsafe { lease.lease.data.write(1) };
+            if name == "forbid a kept one" {
+                refuse(0);
+            }
+            drop(kept);
+            refuse(0);
+            for _ in 0..2000 {
+                drop(pool.get(100).expect("a lease"));
+            }
+            let stats = pool.stats();
+            stats.check().expect("the books");
+            assert_eq!((stats.in_use, stats.created), (0, stats.destroyed));
+        }
+        "stain" => {
+            let pool = BufferPool::new(name).expect("a pool");
+            drop((0..300).map(|_| pool.get(100).expect("a lease")).collect::<Vec<_>>());
+            pool.set_check(Check::Full).expect("not off");
+            refuse(HEAP);
+            let lease = pool.get(100).map(|mut lease| (lease.as_mut_ptr(), lease.put().is_ok()));
+            refuse(0);
+            let (data, put) = lease.expect("a lease");
+            assert!(put);
+            // SAFETY: held back or idle, so still there; the write is the bug.
+            unsafe { data.wrapping_add(2).write(1) };
+            pool.trim();
+            pool.stats().check().expect("the books");
+        }
         "look" | "give back" => {
             // Large buffers of which little was used are cleared page by page, those without such a look whole.
             let classes = Classes::List(vec![8 << 20]);
@@ -456,6 +491,7 @@ fn without_a_heap_what_is_only_remembered_is_forgotten() {
     let said = passes("report");
     assert!(said.contains("millpond: leases are out, and there is no memory to report them"), "{said}");
     passes("trace");
+    passes("stain");
 }
 
 #[test]
@@ -486,7 +522,9 @@ fn what_cannot_be_set_up_is_an_error() {
 
 #[test]
 fn where_pages_cannot_be_forbidden_leases_are_not_guarded() {
-    for name in ["forbid at get", "forbid at put", "give back at put"] {
+    for name in
+        ["forbid at get", "forbid at put", "give back at put", "forbid a kept one", "forbid a kept one for good"]
+    {
         passes(name);
     }
 }

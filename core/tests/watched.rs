@@ -155,6 +155,7 @@ fn kept_pages_that_are_given_up_stay_as_they_are() {
 #[test]
 fn kept_memory_is_nobody_s_until_it_is_let_go() {
     for (check, clear) in [
+        ("off", ClearPolicy::OnPut),
         ("on", ClearPolicy::OnPut),
         ("on", ClearPolicy::Never),
         ("sites", ClearPolicy::OnPut),
