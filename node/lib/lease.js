@@ -427,9 +427,10 @@ class Lease {
     const known = places.get(this)
     const here = known !== undefined || station.recordSites ? callSite() : 0
     if (known !== undefined) known.put = here
+    const whole = slab.whole && station.external
     if (detach || !(slab.guarded || station.keeps)) {
-      native.putOwn(station.number, slab.index, slab.arrayBuffer, used, here)
-    } else if (native.putKept(station.number, slab.index, slab.arrayBuffer, used, here)) {
+      native.putOwn(station.number, slab.index, slab.arrayBuffer, used, here, whole)
+    } else if (native.putKept(station.number, slab.index, slab.arrayBuffer, used, here, whole)) {
       station.linger(slab)
     }
   }

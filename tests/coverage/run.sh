@@ -69,7 +69,7 @@ if [ "${1:-}" != --report ]; then
   executables short cargo test >"$target/short/objects"
   echo "$target/debug/libmillpond.so" >"$target/c/objects"
   # Fewer of what only repeats.
-  export MILLPOND_FORGE=100000 MILLPOND_THREADS=1000 MILLPOND_FORK_CHILDREN=50 PROPTEST_CASES=100
+  export MILLPOND_FORGE=100000 MILLPOND_HANDLES=200000 MILLPOND_THREADS=1000 MILLPOND_FORK_CHILDREN=50 PROPTEST_CASES=100
   # %m: a file for each program; %c: counted in the mapped file itself.
   LLVM_PROFILE_FILE=$target/rust/%m%c.profraw run "${all[@]}"
   LLVM_PROFILE_FILE=$target/short/%m%c.profraw run short cargo test
@@ -78,6 +78,7 @@ if [ "${1:-}" != --report ]; then
   for part in "c99 " "c++17 shared" "spec c shared" "readme" "asan own_" "valgrind own_table"; do
     LLVM_PROFILE_FILE=$target/c/%m%c.profraw run bash tests/c/run.sh "$part"
   done
+  MILLPOND_CHECK=sample:1 LLVM_PROFILE_FILE=$target/c/%m%c.profraw run bash tests/c/run.sh "asan api_pool"
 fi
 
 # Each build by itself: functions of the same name are not the same in all of them.

@@ -3,7 +3,7 @@
 //   node contender.mjs PEER WORK SIZE[,SIZE...] [--ms N]
 //   node contender.mjs --list
 //
-// One JSON object per size, with the keys that tests/bench/README.md explains. N is how long one size is measured (default
+// One JSON object per size, with the keys that tests/bench/workloads/README.md explains. N is how long one size is measured (default
 // 30); in the work rss it is the longest rest. `cpu_ns` has the collector's threads in it, `ns` not.
 import { spawnSync } from 'node:child_process'
 import { first, metrics, resting, turns, twoThreads } from './extra.mjs'

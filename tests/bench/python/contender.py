@@ -4,7 +4,7 @@
     contender.py --list
 
 N is how long one size is measured (default 30); in the work rss it is the longest rest.
-One JSON object per size, with the keys that tests/bench/README.md explains. `ns` is without the cost of the bare loop.
+One JSON object per size, with the keys that tests/bench/workloads/README.md explains. `ns` is without the cost of the bare loop.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 //! Serves a stock's owner where core is to look at gets and puts one by one, and says when that is.
 
 use std::mem::ManuallyDrop;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Stock;
 use crate::buffer::depot::Entry;
@@ -19,6 +19,9 @@ use crate::options::ClearPolicy;
 use crate::report;
 use crate::site::Site;
 use crate::tools;
+
+/// The length of a canary in bytes.
+const CANARY: usize = size_of::<u64>();
 
 /// What the owner of a [`Stock`] has to ask core for, as things are now. It changes when the gate opens.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -94,6 +97,38 @@ impl Stock {
     /// Counts a lease that was to be guarded and is not, because its owner cannot show memory of ours.
     pub fn not_guarded(&self) {
         add(&self.pool.inner().counts.unguarded, 1);
+    }
+
+    /// Looks at all that is behind the length of a lease of [`lease`](Stock::lease), where the put would only look at its
+    /// canary: for an owner whose program had the whole buffer before it. Only in pools that clear at put is it known what
+    /// should be there.
+    ///
+    /// # Errors
+    /// `OVERRUN`: the lease is over, the memory gone. As [`raw::put`].
+    pub fn look_behind(&self, lease_id: u64, site: Site) -> Result<()> {
+        let inner = self.pool.inner();
+        let slot = raw::check(lease_id)?;
+        let entry = Entry::of(slot);
+        let len = slot.len.load(Ordering::Relaxed);
+        // A guarded lease has canaries up to its end.
+        if inner.clear != ClearPolicy::OnPut || !inner.has_canaries() || guard::is_guarded(slot) {
+            return Ok(());
+        }
+        let from = (len + CANARY).min(slot.capacity());
+        tools::open(entry);
+        // SAFETY: inside the capacity of a buffer that the caller holds.
+        let behind = unsafe { entry.data.add(from) }.cast::<AtomicU8>();
+        // SAFETY: as above; whoever writes there breaks the rule that is checked, so it is looked at as memory that others
+        // may write.
+        let behind = unsafe { std::slice::from_raw_parts(behind, slot.capacity() - from) };
+        let clean = behind.iter().all(|byte| byte.load(Ordering::Relaxed) == 0);
+        tools::lend(entry, len);
+        if clean {
+            return Ok(());
+        }
+        let (inner, entry, len) = raw::redeem(inner.id, lease_id)?;
+        tools::open(entry);
+        Err(inner.overrun(entry, len, lease_id, site))
     }
 
     /// Puts a lease of [`lease`](Stock::lease) whose memory something may still look at; nobody gets it before the returned
@@ -324,6 +359,26 @@ mod tests {
             assert_eq!(pool.stats().stale_uses, u64::from(write));
         }
         assert_eq!(pool.stats().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_write_far_behind_the_length_is_found_by_who_looks() {
+        let (pool, stock) = pool("looked behind");
+        for (len, place) in [(600, 0), (600, 608), (600, 1023), (1, 511), (1020, 0), (1024, 0), (40 << 20, 0)] {
+            let lease = lease(&stock, len, false).lease;
+            // SAFETY: inside the capacity.
+            unsafe { lease.data.wrapping_add(place).write(9) };
+            let looked = stock.look_behind(lease.id, Site::NONE);
+            assert_eq!(looked.is_err(), place > 0, "{len} {place}");
+            match looked {
+                Ok(()) => raw::put(pool.id(), lease.id, None, Site::NONE).expect("live"),
+                Err(error) => {
+                    let wanted = format!("byte {} behind the length is 0x09", place - len + 1);
+                    assert!(error.message().contains(&wanted), "{error}");
+                }
+            }
+        }
+        assert_eq!((pool.stats().overruns, pool.stats().check()), (3, Ok(())));
     }
 
     #[test]
