@@ -337,6 +337,12 @@ fn a_creation_that_is_told_to_fail_fails_on_every_way() {
         full.trim();
     }
     assert_eq!(full.stats().in_use, 0);
+    // Of one for a guarded lease, which is then one that is not guarded.
+    let guarded = pool(Check::Sample(std::num::NonZeroU32::MIN));
+    guarded.inject("alloc=1".parse().expect("a list"));
+    drop(guarded.get(1000).expect("a lease"));
+    assert_eq!(guarded.stats().unguarded, 1);
+    fails(&guarded, "get=9,alloc=1", 20 << 20);
 }
 
 #[test]

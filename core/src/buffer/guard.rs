@@ -204,7 +204,7 @@ impl Inner {
         let capacity = len.max(1).next_multiple_of(memory::TAIL);
         let align = self.alignment();
         let inside = capacity.next_multiple_of(page.max(align));
-        if !self.reserve(self.charge(capacity)) {
+        if self.fails_alloc() || !self.reserve(self.charge(capacity)) {
             return None;
         }
         let Some(slot) = self.map_guarded(capacity, inside, page.max(align)) else {
