@@ -215,6 +215,16 @@ fn a_put_and_a_pin_at_once_end_in_one_order() {
 }
 
 #[test]
+fn a_pool_that_was_never_retained_cannot_be_released() {
+    let (pool, id) = owned("its own");
+    fails(raw::release(id), ErrorKind::InvalidHandle);
+    assert!(!pool.is_closed());
+    assert_eq!(raw::retain(&pool), id);
+    raw::release(id).expect("retained");
+    assert!(pool.is_closed());
+}
+
+#[test]
 fn the_default_pool_is_never_released() {
     let id = raw::retain(millpond::default_pool().expect("memory"));
     fails(raw::release(id), ErrorKind::InvalidArgument);
