@@ -32,6 +32,8 @@ import { serve } from './io_other_side.mjs'
 const AT_ONCE = 4
 /** Bytes of one transfer: a batch is AT_ONCE of them. */
 const TRANSFER = 16 * 2 ** 20
+/** Chunks that may wait for the other side before a transfer stops reading. */
+const AHEAD = 4
 const self = fileURLToPath(import.meta.url)
 
 /**
@@ -170,9 +172,10 @@ async function tcpProxy(way, size) {
         return
       }
       const arrived = (held, count) => {
-        const room = sink.write(way.bytes(held).subarray(0, count), () => way.give(held, count))
-        if (!room) sink.once('drain', () => source.resume())
-        return room
+        sink.write(way.bytes(held).subarray(0, count), () => way.give(held, count))
+        if (sink.writableLength < AHEAD * size) return true
+        sink.once('drain', () => source.resume())
+        return false
       }
       const source = net.connect({ port: sourcePort, host: '127.0.0.1', onread: way.onread(size, arrived) })
       source.once('error', reject).once('end', () => sink.end())
@@ -201,8 +204,8 @@ async function fileServer(way, size) {
     for (let at = 0; at < TRANSFER; ) {
       const held = way.take(size)
       const count = await way.read(file, held, at, size)
-      const room = response.write(way.bytes(held).subarray(0, count), () => way.give(held, count))
-      if (!room) await new Promise((resolve) => response.once('drain', resolve))
+      response.write(way.bytes(held).subarray(0, count), () => way.give(held, count))
+      if (response.writableLength >= AHEAD * size) await new Promise((resolve) => response.once('drain', resolve))
       at += count
     }
     response.end()
