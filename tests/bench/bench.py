@@ -1,10 +1,11 @@
 """Measures millpond beside what a program would take instead, in every language, in one interleaved run.
 
-    bench.py [--quick] [--only WORD] [--keep] [--list]
+    bench.py [--quick] [--only WORD] [--keep] [--list] [--trace FILE]
 
 WORD chooses programs or works whose name contains it; several are joined by commas: "Rust", "pair,pc", "Python".
 Everything built and everything written is below target/bench: out/bench.txt, bench.json and charts. --keep copies
-them to tests/bench/results. Ratios of one run are what counts: the nanoseconds are this machine's.
+them to tests/bench/results. --trace replays a trace of your own program, as MILLPOND_TRACE=FILE records it, instead of
+the one that is committed: `--only replay --trace FILE` shows what each peer would cost you. Ratios of one run are what counts: the nanoseconds are this machine's.
 """
 
 from __future__ import annotations
@@ -47,23 +48,34 @@ def plan_of(programs: list[Contender], profile: str, only: str) -> list[tuple[pl
             chosen = not only or (name in exact and (not others or wanted(others, program.name, program.group)))
             if not chosen and not (not exact and wanted(only, name, program.name, program.group)) or name not in program.works:
                 continue
+            # A work that is asked for by name is measured by all that have it.
+            if name not in exact and not plan.is_planned(profile, program.name, name):
+                continue
             work = plan.work_of(name, program.works[name])
             asked = work.quick if profile == "quick" else work.full
+            # In a quick run a work that was named has a size all the same.
+            asked = asked or (work.full[:1] if name in exact else ())
             sizes = [size for size in asked if size in program.works[name]]
+            peers = [peer for peer in program.peers if name in program.only.get(peer, [name]) and (name != "rss" or plan.rests(program.name, peer))]
             ms = plan.IDLE_SECONDS[profile] * 1000 if name == "rss" else plan.MS[profile]
             if program.kind == "workload":
                 ms = plan.WORKLOAD_MS[profile]
             groups = [[size] for size in sizes] if work.alone else [sizes] if sizes else []
-            turns += [Turn(program, peer, work, group, ms) for group in groups for peer in program.peers if name in program.only.get(peer, [name])]
+            turns += [Turn(program, peer, work, group, ms) for group in groups for peer in peers]
         if turns:
             planned.append((turns[0].work, turns))
     return planned
 
 
-def seconds_of(turns: list[Turn], rounds: int) -> float:
+def rounds_for(turns: list[Turn], profile: str) -> int:
     if turns[0].work.name == "rss":
-        return sum(turn.seconds for turn in turns) / 8 + turns[0].seconds / 2
-    return sum(turn.seconds for turn in turns) * rounds
+        return 1
+    return (plan.WORKLOAD_ROUNDS if turns[0].contender.kind == "workload" else plan.ROUNDS)[profile]
+
+
+def seconds_of(turns: list[Turn], profile: str) -> float:
+    alongside = plan.RESTING_TOGETHER if turns[0].work.name == "rss" else 1
+    return sum(turn.seconds for turn in turns) * rounds_for(turns, profile) / alongside
 
 
 def main() -> int:
@@ -72,7 +84,11 @@ def main() -> int:
     options.add_argument("--only", default="", metavar="WORD", help="only programs or works whose name contains it")
     options.add_argument("--keep", action="store_true", help="copy what came out to tests/bench/results")
     options.add_argument("--list", action="store_true", help="build, list programs, peers and works, measure nothing")
+    options.add_argument("--trace", type=Path, default=HERE / "trace.csv", metavar="FILE", help="the trace whose sizes and acts are used")
     asked = options.parse_args()
+    if not asked.trace.is_file():
+        options.error(f"{asked.trace} is no file")
+    os.environ["BENCH_TRACE"] = str(asked.trace.resolve())
     profile = "quick" if asked.quick else "full"
 
     BENCH.mkdir(parents=True, exist_ok=True)
@@ -85,17 +101,16 @@ def main() -> int:
             print(f"{program.name}: {', '.join(program.peers)}\n    {', '.join(program.works)}")
         return 0
 
-    rounds = plan.ROUNDS[profile]
     planned = plan_of(programs, profile, asked.only)
     if not planned:
         print(f"bench: nothing is named like {asked.only!r}", file=sys.stderr)
         return 2
     begun, limit = time.monotonic(), plan.LIMIT_SECONDS[profile]
-    estimate = {work.name: seconds_of(turns, rounds) for work, turns in planned}
+    estimate = {work.name: seconds_of(turns, profile) for work, turns in planned}
     total = sum(estimate.values())
     head = machine.header(ROOT, profile)
     head["load_before"] = machine.load()
-    print(f"bench: {sum(len(turns) for _, turns in planned)} programs a round, {rounds} rounds: about {total / 60:.0f} min {total % 60:.0f} s, at most {limit // 60} min", flush=True)
+    print(f"bench: {sum(len(turns) for _, turns in planned)} programs a round, {plan.ROUNDS[profile]} rounds: about {total / 60:.0f} min {total % 60:.0f} s, at most {limit // 60} min", flush=True)
     if head["load_before"] > 0.5:
         print(f"bench: WARNING: the load is {head['load_before']}: something else runs, and figures suffer", flush=True)
 
@@ -106,7 +121,7 @@ def main() -> int:
         share = (limit - (time.monotonic() - begun)) * estimate[work.name] / max(left, 1e-9)
         print(f"bench: {number + 1}/{len(planned)} {work.name}, about {estimate[work.name]:.0f} s", end="", flush=True)
         start = time.monotonic()
-        collected.rounds[work.name] = rounds_of(turns, rounds, core, collected, start + max(share, 1.0))
+        collected.rounds[work.name] = rounds_of(turns, rounds_for(turns, profile), core, collected, start + max(share, 1.0))
         print(f", took {time.monotonic() - start:.0f} s", flush=True)
         left -= estimate[work.name]
     head |= {"load_after": machine.load(), "seconds": round(time.monotonic() - begun), "rounds": collected.rounds}

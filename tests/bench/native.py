@@ -130,5 +130,5 @@ def contenders(bench_dir: Path, quick: bool) -> list[dict[str, Any]]:
     packages = ",".join(f"{name}={version}" for name, version in versions.items())
     listed = [*rust(bench_dir, libs), c(bench_dir, libs), go(bench_dir)]
     for entry in listed:
-        entry["env"] = {**entry.get("env", {}), "BENCH_PACKAGES": packages, "BENCH_TRACE": str(HERE / "trace.csv")}
+        entry["env"] = {**entry.get("env", {}), "BENCH_PACKAGES": packages}
     return listed

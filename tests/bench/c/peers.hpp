@@ -4,6 +4,7 @@
 #include <boost/pool/pool.hpp>
 #include <millpond.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -29,18 +30,18 @@ inline millpond::options own_options(shape wanted, std::uint32_t clear) {
     millpond::options options;
     options.name = "bench";
     options.classes = {512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20};
-    for (std::size_t size = 32 << 20; size < wanted.size * 2; size *= 2)
+    // One above what is asked for: a memory_resource adds a few bytes.
+    for (std::size_t size = 32 << 20; size <= wanted.size * 2; size *= 2)
         options.classes.push_back(size);
-    std::size_t bytes = 256 << 20;
-    for (std::size_t size = 1; size < wanted.size * std::max<std::size_t>(wanted.live, 2) || size < bytes; size *= 2)
-        bytes = size * 2;
+    const std::size_t held = *std::lower_bound(options.classes.begin(), options.classes.end(), wanted.size);
+    const std::size_t bytes = std::max(held * std::max<std::size_t>(wanted.live, 2), std::size_t{256} << 20);
     options.raw.max_retained_bytes = bytes;
     options.raw.max_bytes = std::max<std::size_t>(bytes, std::size_t{4} << 30);
     options.raw.clear = clear;
     return options;
 }
 
-// millpond's C interface, called as a C program calls it. `Used`: the put says how much was written.
+// millpond's C interface, called as a C program calls it.
 template <std::uint32_t Clear> class own {
 public:
     using buffer = millpond_lease;

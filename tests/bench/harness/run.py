@@ -52,8 +52,8 @@ class Turn:
         """About how long it takes; refined by what the first round took."""
         if self.work.name == "rss":
             return self.ms / 1000 + 3
-        startup = 0.03 if self.contender.kind == "micro" and self.contender.group in ("Rust", "C and C++", "Go") else 0.25
-        return startup + len(self.sizes) * self.ms * 1.8 / 1000
+        startup = 0.01 if self.contender.group in ("Rust", "C and C++", "Go") else 0.2
+        return startup + sum(self.ms * 1.6 / 1000 + size / 4e9 for size in self.sizes)
 
 
 def environment(extra: dict[str, str]) -> dict[str, str]:
@@ -167,6 +167,6 @@ def rounds_of(turns: list[Turn], rounds: int, core: int | None, results: Results
 def together(turns: list[Turn], results: Results) -> None:
     """Runs what mostly rests side by side, as many as there is memory for."""
     free = next(int(line.split()[1]) for line in open("/proc/meminfo") if line.startswith("MemAvailable"))
-    with ThreadPoolExecutor(max(1, min(8, free // (5 << 19)))) as workers:
+    with ThreadPoolExecutor(max(1, min(plan.RESTING_TOGETHER, free // (3 << 19)))) as workers:
         for turn, rows in zip(turns, workers.map(lambda turn: measure(turn, None), turns)):
             results.add(turn, rows)

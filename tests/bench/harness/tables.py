@@ -106,7 +106,11 @@ def heading(outcome: dict[str, Any]) -> list[str]:
         f"measured in {head['seconds']} s; rounds: " + ", ".join(f"{count} of {', '.join(work for work, of in head['rounds'].items() if of == count)}" for count in sorted(set(head["rounds"].values()), reverse=True)),
     ]
     lines += [f"{name}: " + ", ".join(f"{what} {version}" for what, version in versions.items()) for name, versions in outcome["versions"].items() if versions]
-    lines += [f"{name}: {peer}: {text}" for name, settings in outcome["settings"].items() for peer, text in settings.items()]
+    said: dict[tuple[str, str], list[str]] = {}
+    for name, settings in outcome["settings"].items():
+        for setting in settings.items():
+            said.setdefault(setting, []).append(name)
+    lines += [f"{peer} ({'; '.join(names)}): {text}" for (peer, text), names in said.items()]
     return lines
 
 

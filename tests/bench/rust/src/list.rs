@@ -3,7 +3,7 @@
 use crate::preload;
 
 /// Every work, with the sizes that make sense; who asks chooses among them.
-const WORKS: [(&str, &[usize]); 24] = [
+const WORKS: [(&str, &[usize]); 25] = [
     ("pair", ALL),
     ("depth256", SMALL),
     ("held256", SMALL),
@@ -16,6 +16,7 @@ const WORKS: [(&str, &[usize]); 24] = [
     ("burst128", ALL),
     ("mixed64k", &[65536]),
     ("mixed1m", &[1 << 20]),
+    ("replay", &[0]),
     ("twothreads", ALL),
     ("pc", ALL),
     ("pcqueue", &[8]),
@@ -35,7 +36,7 @@ const SMALL: &[usize] = &[512, 1024, 4096, 16384, 65536, 262_144];
 
 const CLEARING: &[&str] = &["clear0", "clear64", "clear4k", "clearall"];
 const TOUCHING: &[&str] =
-    &["ends", "pages", "full", "burst1", "burst8", "burst32", "burst128", "mixed64k", "mixed1m", "pc"];
+    &["ends", "pages", "full", "burst1", "burst8", "burst32", "burst128", "mixed64k", "mixed1m", "replay", "pc"];
 const ZEROING: &[&str] = &["ends", "pages", "full", "burst32", "clear0", "clear64", "clear4k", "clearall"];
 
 /// Every peer, with the works that it is there for; none: all but `metrics`, `pcqueue` and `modes`.

@@ -34,6 +34,7 @@ fn alone<P: Peer, M: Peer>(work: &str, size: usize, time: Duration) -> Answer {
         "burst32" => works::burst::<P>(size, 32, true, time),
         "burst128" => works::burst::<P>(size, 128, true, time),
         "mixed64k" | "mixed1m" => works::mixed::<M>(size, time)?,
+        "replay" => works::replay::<M>(time)?,
         "clear0" => works::clear::<P>(size, 0, time),
         "clear64" => works::clear::<P>(size, 64.min(size), time),
         "clear4k" => works::clear::<P>(size, 4096.min(size), time),
@@ -73,7 +74,10 @@ fn run(peer: &str, work: &str, size: usize, time: Duration) -> Answer {
         // What is measured in these is how the pool behaves as it comes.
         ("millpond", "rss" | "first") => return alone::<own::Plain, own::Plain>(work, size, time),
         ("vec-stack", "pc") => return Err("what one thread puts, the other never gets"),
-        ("bytesmut", "burst8" | "burst32" | "burst128" | "depth256" | "held256" | "mixed64k" | "mixed1m") => {
+        (
+            "bytesmut",
+            "burst8" | "burst32" | "burst128" | "depth256" | "held256" | "mixed64k" | "mixed1m" | "replay",
+        ) => {
             return Err("reclaims its memory only when none of it is out");
         }
         _ => {}

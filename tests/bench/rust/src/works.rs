@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::measure::{Figures, measure};
 use crate::peer::{Peer, Shape, fill};
+use crate::sizes::Act;
 
 const PAGE: usize = 4096;
 
@@ -128,6 +129,32 @@ pub fn mixed<P: Peer>(largest: usize, time: Duration) -> Result<Figures, &'stati
     });
     slots.into_iter().flatten().for_each(|buffer| peer.put(buffer));
     Ok(figures)
+}
+
+/// The acts of a recorded trace, by one thread, first byte written; per get.
+pub fn replay<P: Peer>(time: Duration) -> Result<Figures, &'static str> {
+    let (acts, places) = crate::sizes::acts()?;
+    let gets = acts.iter().filter(|act| matches!(act, Act::Get { .. })).count();
+    let peer = P::new(Shape { size: 16 << 20, live: 16 });
+    let mut out: Vec<Option<P::Buffer>> = (0..places).map(|_| None).collect();
+    Ok(measure(time, gets as u64, |turns| {
+        for _ in 0..turns {
+            for act in &acts {
+                match *act {
+                    Act::Get { place, size } => {
+                        let mut buffer = peer.get(size);
+                        write(P::start(&mut buffer), 0);
+                        out[place] = Some(buffer);
+                    }
+                    Act::Put { place } => {
+                        if let Some(buffer) = out[place].take() {
+                            peer.put(buffer);
+                        }
+                    }
+                }
+            }
+        }
+    }))
 }
 
 /// A pair while threads that have used the pool sleep.
