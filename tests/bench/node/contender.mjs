@@ -9,10 +9,11 @@ import { spawnSync } from 'node:child_process'
 import { first, metrics, resting, turns, twoThreads } from './extra.mjs'
 import { residentKib, run } from './measure.mjs'
 import { PEERS, settings, versions } from './peers.mjs'
-import { SIZES, build } from './works.mjs'
+import { SIZES, build, differs } from './works.mjs'
 
 async function row(name, work, size, ms) {
   const peer = PEERS[name]
+  differs(peer, work)
   if (work === 'first') return first(name, size)
   if (work === 'rss') return resting(peer, size, ms)
   if (work === 'metrics') return metrics(peer, ms)

@@ -50,11 +50,15 @@ function compile(names, lines) {
   return new Function(...Object.keys(names), `'use strict'; let sink = 0; return function body(n) { ${lines}; return sink }`)(...Object.values(names))
 }
 
+/** Throws where a peer has nothing of its own to show. */
+export function differs(peer, work) {
+  if (peer.give === undefined && !work.startsWith('clear')) throw new Skip('differs in the works clear* only')
+}
+
 /** The body of a work for one size, and how many operations one turn of it is. */
 export function build(peer, work, size) {
   const live = size * (BURSTS[work] ?? (work in MIXED ? SLOTS : work === 'turn' ? 4 : 2))
   const names = { ...peer.names(size, live), size }
-  if (peer.give === undefined && !work.startsWith('clear')) throw new Skip('differs in the works clear* only')
   names.said = { used: { clear0: 0, clear64: 64, clear4k: 4 * KIB }[work] ?? size }
   const use = 'sink = (sink + b.length) | 0'
   if (work in TOUCH || work === 'twothreads') {
