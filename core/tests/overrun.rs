@@ -68,6 +68,17 @@ fn behind_the_canary_only_a_pool_that_clears_at_put_knows_what_stood_there() {
 }
 
 #[test]
+fn it_is_found_however_often_the_address_was_taken() {
+    for times in 1..4 {
+        let mut lease = pool(ClearPolicy::OnPut).get(LEN).expect("a lease");
+        for _ in 1..times {
+            lease.as_mut_ptr();
+        }
+        assert!(put(lease, [0], |byte| !byte).contains("byte 1 behind"), "{times}");
+    }
+}
+
+#[test]
 fn nothing_of_it_is_seen_by_the_next_tenant() {
     for clear in [ClearPolicy::OnPut, ClearPolicy::OnGet] {
         let pool = pool(clear);

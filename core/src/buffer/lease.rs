@@ -606,8 +606,10 @@ mod tests {
                 let parts = |state: State| (state.front(), state.class());
                 assert_eq!(parts(state), (pool.front(), class));
                 assert!(state.is_clean() && !state.is_armed());
-                state.set_armed(true);
-                assert!(state.is_armed() && !state.is_clean());
+                for _ in 0..2 {
+                    state.set_armed(true);
+                    assert!(state.is_armed() && !state.is_clean());
+                }
                 assert_eq!((state.dirty(100), parts(state)), (0, (pool.front(), class)));
                 for (dirty, len) in [(1, 1), (100, 100), (DIRTY_ALL as usize - 1, DIRTY_ALL as usize)] {
                     state.set_dirty(dirty);
@@ -621,8 +623,10 @@ mod tests {
                     state.set_dirty(len);
                     assert_eq!((state.dirty(len), state.is_armed(), parts(state)), (len, true, (pool.front(), class)));
                 }
-                state.set_armed(false);
-                assert!(!state.is_armed() && !state.is_clean());
+                for _ in 0..2 {
+                    state.set_armed(false);
+                    assert!(!state.is_armed() && !state.is_clean());
+                }
                 state.set_dirty(0);
                 assert!(state.is_clean() && !state.is_armed());
             }

@@ -462,6 +462,7 @@ mod tests {
             handle = slot.successor(handle);
         }
         assert_eq!(handle == index, GENERATION_BITS == 3, "the end comes when all were used");
+        assert_eq!(slot.generation_of(handle ^ 1), None, "another slot's");
         free(slot, 0);
     }
 
@@ -504,6 +505,61 @@ mod tests {
         assert!(forged <= 1, "{forged} forged handles look like old ones");
         slot.set_flags(MAPPED | UNTOUCHED);
         assert_eq!((slot.class(), slot.flags()), (3, MAPPED | UNTOUCHED));
+        free(slot, 0);
+    }
+
+    #[test]
+    fn facts_stand_beside_each_other() {
+        let mut byte = 0_u8;
+        for (class, flags, capacity) in [(0, 0, 0), (5, MAPPED, 64), (OVERSIZED, 0xff, 1 << 47), (7, SINGLE | HEAP, 1)]
+        {
+            let slot =
+                allocate(std::ptr::null_mut(), class, flags, NonNull::from(&mut byte), capacity).expect("memory");
+            assert_eq!((slot.class(), slot.flags(), slot.capacity()), (class, flags, capacity));
+            for flags in [UNTOUCHED, MAPPED | UNTOUCHED, MAPPED, 0, 0xff, 1 << 6] {
+                slot.set_flags(flags);
+                assert_eq!((slot.class(), slot.flags(), slot.capacity()), (class, flags, capacity));
+            }
+            for (flags, tail) in [(0, true), (MAPPED, true), (SINGLE | MAPPED, true), (GUARDED, false), (HEAP, false)] {
+                slot.set_flags(flags);
+                assert_eq!(slot.has_tail(), tail, "{flags}");
+                slot.set_flags(flags | SINGLE);
+                assert_eq!(slot.has_tail(), tail, "{flags} alone");
+            }
+            slot.set_flags(GUARDED | HEAP);
+            assert!(!slot.has_tail());
+            free(slot, 0);
+        }
+    }
+
+    #[test]
+    fn an_ended_handle_can_be_given_back_by_its_ender() {
+        let mut byte = 0_u8;
+        let slot = allocate(std::ptr::null_mut(), 0, MAPPED, NonNull::from(&mut byte), 64).expect("memory");
+        let handle = slot.handle.load(Ordering::Relaxed);
+        assert!(!slot.is_next_after(handle));
+        assert!(slot.end_handle(handle) && slot.is_next_after(handle));
+        slot.restore_handle(handle);
+        assert_eq!(slot.handle.load(Ordering::Relaxed), handle);
+        assert!(!slot.was_valid(handle) && !slot.is_worn_out() && slot.end_handle(handle));
+        free(slot, 0);
+    }
+
+    #[test]
+    fn a_slot_is_worn_out_when_no_nonce_is_left() {
+        let mut byte = 0_u8;
+        let slot = allocate(std::ptr::null_mut(), 0, MAPPED, NonNull::from(&mut byte), 64).expect("memory");
+        let handle = slot.handle.load(Ordering::Relaxed);
+        for (present, worn) in [(handle, false), (INDEX_MASK + 1, false), (INDEX_MASK, true), (1, true)] {
+            slot.handle.store(present, Ordering::Relaxed);
+            assert_eq!(slot.is_worn_out(), worn, "{present:#x}");
+        }
+        // It had all of its handles then, whatever their number.
+        slot.handle.store(RETIRED, Ordering::Relaxed);
+        assert!(slot.was_valid(handle));
+        slot.handle.store(0, Ordering::Relaxed);
+        assert!(!slot.was_valid(handle), "a slot that was never used had none");
+        slot.handle.store(handle, Ordering::Relaxed);
         free(slot, 0);
     }
 
