@@ -91,7 +91,7 @@ def empty_loop(n: int) -> None:
         pass
 
 
-def sizes_of_trace(limit: int, count: int = DRAWS) -> list[int]:
+def mixed_sizes(limit: int, count: int = DRAWS) -> list[int]:
     """Returns sizes from 64 bytes to `limit`, each doubling as likely as another, the same in each run."""
     draw = random.Random(4711)
     return [int(64 * (limit / 64) ** draw.random()) for _ in range(count)]
@@ -157,7 +157,7 @@ def _burst(peer: Peer, work: str, count: int, names: dict[str, Any]) -> Callable
 
 def _mixed(peer: Peer, limit: int, names: dict[str, Any]) -> Callable[[int], None]:
     draw = random.Random(1147)
-    names |= {"sizes": sizes_of_trace(limit), "slots": [draw.randrange(SLOTS) for _ in range(DRAWS)], "held": [None] * SLOTS}
+    names |= {"sizes": mixed_sizes(limit), "slots": [draw.randrange(SLOTS) for _ in range(DRAWS)], "held": [None] * SLOTS}
     names["state"] = [0]
     del names["size"]
     lines = (
