@@ -328,7 +328,7 @@ impl Lease {
     /// Turns the lease into shared read-only bytes. The buffer goes back by itself when the last clone is dropped,
     /// on whatever thread; until then it counts as in use.
     ///
-    /// This is the one operation that can end the process for want of memory: [`Bytes::from_owner`] puts 40 bytes on the
+    /// This is the one operation that can end the process for want of memory: [`Bytes::from_owner`] puts 24 bytes on the
     /// heap and has no other answer when they are refused. Where that must not be, [`detach`](Lease::detach) answers, or
     /// the lease itself is shared: it is `Sync`.
     pub fn freeze(self) -> Bytes {

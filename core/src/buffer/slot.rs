@@ -483,6 +483,31 @@ mod tests {
     }
 
     #[test]
+    fn steps_differ_from_slot_to_slot_and_in_no_regular_way() {
+        let mut byte = 0_u8;
+        // Draws the key.
+        free(allocate(std::ptr::null_mut(), 0, 0, NonNull::from(&mut byte), 64).expect("memory"), 0);
+        let multiplier = KEY.multiplier.load(Ordering::Relaxed);
+        assert_eq!(multiplier & 7, 5);
+        let nonce_of = |index: u64| {
+            let brought_back = step_of(index).wrapping_add(index.wrapping_mul(multiplier)).wrapping_sub(index);
+            assert_eq!(brought_back & INDEX_MASK, 0, "the index below the nonce comes back to itself");
+            brought_back >> INDEX_BITS
+        };
+        let steps: Vec<u64> = (1..20_000).map(nonce_of).collect();
+        assert!(steps.iter().all(|step| step & 1 == 1));
+        let distinct: std::collections::HashSet<_> = steps.iter().collect();
+        assert!(distinct.len() > steps.len() - 2, "{}", distinct.len());
+        let gaps: std::collections::HashSet<_> = steps.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+        assert!(gaps.len() > steps.len() - 10, "{}", gaps.len());
+        // Each bit but the lowest is set about as often as not.
+        for bit in 1..NONCE_BITS {
+            let set = steps.iter().filter(|step| *step >> bit & 1 == 1).count();
+            assert!((9_000..11_000).contains(&set), "bit {bit}: {set}");
+        }
+    }
+
+    #[test]
     fn numbers_that_are_no_handles_find_nothing_or_do_not_match() {
         for number in [0, 1, INDEX_MASK, RETIRED, u64::MAX] {
             assert!(find(number).is_none_or(|slot| slot.handle.load(Ordering::Relaxed) != number), "{number:#x}");
