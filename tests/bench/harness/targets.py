@@ -83,7 +83,8 @@ def rust(found: Found) -> list[dict[str, Any]]:
     return [
         at_most("Rust get+put, 512 B to 256 KiB, fat LTO, over a bare thread-local stack", 1.2, pair(LTO, "vec-stack", SMALL)),
         at_most("the same without LTO", 1.5, pair(PLAIN, "vec-stack", SMALL)),
-        at_least("the pool crates over Rust get+put, every size from 1 KiB", 1, ahead(POOL_CRATES, sizes)),
+        at_least("the pool crate with statistics over Rust get+put, every size from 1 KiB", 1, ahead(["zeropool-stats"], sizes)),
+        at_least("the pool crates without statistics over the same (more than was asked for)", 1, ahead(POOL_CRATES, sizes)),
         at_least("glibc, jemalloc, mimalloc, snmalloc, tcmalloc over Rust get+put, every size from 1 KiB", 1, ahead(heap, sizes)),
         at_most("256 taken, then all given back; a pair while 256 are held", 8, [
             (f"{work} {size_text(size)}", found.value("ns", LTO, work, "millpond", size)) for work in ("depth256", "held256") for size in SMALL

@@ -40,7 +40,7 @@ const TOUCHING: &[&str] =
 const ZEROING: &[&str] = &["ends", "pages", "full", "burst32", "clear0", "clear64", "clear4k", "clearall"];
 
 /// Every peer, with the works that it is there for; none: all but `metrics`, `pcqueue` and `modes`.
-const PEERS: [(&str, &[&str]); 27] = [
+const PEERS: [(&str, &[&str]); 28] = [
     ("millpond", &[]),
     ("millpond-noclear", TOUCHING),
     ("millpond-maintain", &["rss"]),
@@ -66,13 +66,14 @@ const PEERS: [(&str, &[&str]); 27] = [
     ("opool", &[]),
     ("opool-local", &[]),
     ("zeropool", &[]),
+    ("zeropool-stats", &["pair", "twothreads"]),
     ("zeropool-zeroed", ZEROING),
     ("sharded-slab", &[]),
 ];
 const LAST: (&str, &[&str]) = ("bytesmut", &[]);
 
 /// How peers are set, where there is something to say.
-const SETTINGS: [(&str, &str); 15] = [
+const SETTINGS: [(&str, &str); 16] = [
     (
         "millpond",
         "clears at put what was written; classes up to what is measured, room to keep a burst; rss, first: defaults",
@@ -89,6 +90,7 @@ const SETTINGS: [(&str, &str); 15] = [
     ("lockfree-object-pool", "LinearObjectPool, the faster one on one thread"),
     ("opool-local", "LocalPool, for one thread"),
     ("zeropool", "alloc_uninit, 64 buffers for each thread and class, statistics off: its fastest"),
+    ("zeropool-stats", "the same with its statistics, which are shared by all threads"),
     ("zeropool-zeroed", "alloc, which zeroes the length at each get"),
     ("bytesmut", "one BytesMut for each thread: try_reclaim, reserve, split"),
 ];

@@ -108,7 +108,8 @@ fn run(peer: &str, work: &str, size: usize, time: Duration) -> Answer {
         "lockfree-object-pool" => shared::<crates::Lockfree, ByClass<crates::Lockfree>>(work, size, time),
         "opool" => shared::<crates::Opool, ByClass<crates::Opool>>(work, size, time),
         "opool-local" => alone::<crates::OpoolLocal, ByClass<crates::OpoolLocal>>(work, size, time),
-        "zeropool" => shared::<crates::Zeropool, crates::Zeropool>(work, size, time),
+        "zeropool" => shared::<crates::Zeropool<false>, crates::Zeropool<false>>(work, size, time),
+        "zeropool-stats" => shared::<crates::Zeropool<true>, crates::Zeropool<true>>(work, size, time),
         "zeropool-zeroed" => shared::<crates::ZeropoolZeroed, crates::ZeropoolZeroed>(work, size, time),
         "sharded-slab" if work == "pc" => {
             shared::<crates::ShardedSlabOwned, crates::ShardedSlabOwned>(work, size, time)

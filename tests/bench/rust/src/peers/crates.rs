@@ -162,19 +162,19 @@ impl Peer for OpoolLocal {
     vectors!();
 }
 
-fn zeropool() -> &'static ZeroPool {
-    leak(ZeroPool::new().tls_cache_size(64).batch_size(32).max_buffers_per_class(512).track_stats(false))
+fn zeropool(counts: bool) -> &'static ZeroPool {
+    leak(ZeroPool::new().tls_cache_size(64).batch_size(32).max_buffers_per_class(512).track_stats(counts))
 }
 
-/// Without zeroing or statistics, with room for 64 buffers of a class in each thread.
+/// Without zeroing, with room for 64 buffers of a class in each thread; with statistics where it `COUNTS`.
 #[derive(Copy, Clone)]
-pub struct Zeropool(&'static ZeroPool);
+pub struct Zeropool<const COUNTS: bool>(&'static ZeroPool);
 
-impl Peer for Zeropool {
+impl<const COUNTS: bool> Peer for Zeropool<COUNTS> {
     type Buffer = BufUninit<'static>;
 
     fn new(_shape: Shape) -> Self {
-        Zeropool(zeropool())
+        Zeropool(zeropool(COUNTS))
     }
 
     #[inline(always)]
@@ -208,7 +208,7 @@ impl Peer for ZeropoolZeroed {
     type Buffer = Buf<'static>;
 
     fn new(_shape: Shape) -> Self {
-        ZeropoolZeroed(zeropool())
+        ZeropoolZeroed(zeropool(false))
     }
 
     #[inline(always)]
@@ -304,16 +304,14 @@ impl Peer for Reclaim {
 
     #[inline(always)]
     fn get(self, len: usize) -> BytesMut {
-        ARENA.with(|arena| {
-            // SAFETY: the thread's own, and nothing else refers to it inside this closure.
-            let arena = unsafe { &mut *arena.get() };
-            if !arena.try_reclaim(len) {
-                arena.reserve(len);
-            }
-            // SAFETY: reserved above; what is in it is not read before it is written.
-            unsafe { arena.set_len(len) };
-            arena.split()
-        })
+        // SAFETY: the thread's own, and nothing else refers to it meanwhile.
+        let arena = unsafe { &mut *ARENA.with(UnsafeCell::get) };
+        if !arena.try_reclaim(len) {
+            arena.reserve(len);
+        }
+        // SAFETY: reserved above; what is in it is not read before it is written.
+        unsafe { arena.set_len(len) };
+        arena.split()
     }
 
     #[inline(always)]
