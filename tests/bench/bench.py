@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from harness import charts, contenders, machine, plan, results, tables, targets
 from harness.run import Contender, Results, Turn, rounds_of
@@ -134,10 +135,28 @@ def main() -> int:
         "settings": {program.name: program.settings for program in programs if program.settings},
         "different": results.digests(rows),
         "targets": targets.verdicts(rows),
-        "rows": rows,
+        # The samples have served their purpose: their median, least and most are told.
+        "rows": [{key: value for key, value in row.items() if key != "samples"} for row in rows],
     }
     write(outcome, programs, asked.keep)
     return 1 if outcome["different"] else 0
+
+
+def as_json(outcome: dict) -> str:
+    """A line for each row and each target, and no digits that mean nothing."""
+
+    def short(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(f"{value:.5g}")
+        if isinstance(value, dict):
+            return {key: short(inner) for key, inner in value.items()}
+        return [short(inner) for inner in value] if isinstance(value, list) else value
+
+    parts = []
+    for key, value in outcome.items():
+        lines = ",\n".join(json.dumps(short(one)) for one in value) if isinstance(value, list) else None
+        parts.append(f"{json.dumps(key)}: " + (f"[\n{lines}\n]" if lines is not None else json.dumps(short(value))))
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def write(outcome: dict, programs: list[Contender], keep: bool) -> None:
@@ -146,7 +165,7 @@ def write(outcome: dict, programs: list[Contender], keep: bool) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     shown = tables.heading(outcome) + tables.report(outcome["rows"], programs) + tables.closing(outcome)
-    (out / "bench.json").write_text(json.dumps(outcome, indent=1) + "\n")
+    (out / "bench.json").write_text(as_json(outcome))
     python = BENCH / "venv" / "bin" / "python"
     drawn = subprocess.run([python if python.exists() else sys.executable, charts.__file__, out / "bench.json", out], capture_output=True, text=True)
     if drawn.returncode != 0:

@@ -12,8 +12,8 @@ using namespace bench;
 
 namespace {
 
-using plain = own<MILLPOND_CLEAR_ON_PUT>;
-using no_clear = own<MILLPOND_CLEAR_NEVER>;
+using clearing = fitted<MILLPOND_CLEAR_ON_PUT>;
+using not_clearing = fitted<MILLPOND_CLEAR_NEVER>;
 
 // What is asked for a peer: its name, what is preloaded for it, what is said of it, and the works it is there for ("":
 // all but pcqueue).
@@ -28,7 +28,7 @@ constexpr const char *touching = "ends pages full burst1 burst8 burst32 burst128
 constexpr const char *zeroing = "ends pages full burst32 clear0 clear64 clear4k clearall";
 
 constexpr peer_entry peers[] = {
-    {"millpond", nullptr, "C interface, race-proof put; clears what millpond_put_used says was written, or all", ""},
+    {"millpond", nullptr, "C interface, race-proof put; clears what millpond_put_used says was written, or all; rss, first: defaults", ""},
     {"millpond-noclear", nullptr, "MILLPOND_CLEAR_NEVER", touching},
     {"millpond-pmr", nullptr, "millpond::memory_resource; clears each block whole", ""},
     {"millpond-pmr-noclear", nullptr, "millpond::memory_resource over a pool that never clears", ""},
@@ -108,10 +108,12 @@ template <typename Peer> figures run(const std::string &work, std::size_t size, 
 
 figures measured(const std::string &peer, const std::string &work, std::size_t size, double seconds, const char *&skip) {
     if (work == "pcqueue") return queue_alone(seconds);
-    if (peer == "millpond") return run<plain>(work, size, seconds, skip);
-    if (peer == "millpond-noclear") return run<no_clear>(work, size, seconds, skip);
-    if (peer == "millpond-pmr") return run<pmr<own_resource<MILLPOND_CLEAR_ON_PUT>>>(work, size, seconds, skip);
-    if (peer == "millpond-pmr-noclear") return run<pmr<own_resource<MILLPOND_CLEAR_NEVER>>>(work, size, seconds, skip);
+    // What is measured in these is how the pool behaves as it comes.
+    if (peer == "millpond" && (work == "rss" || work == "first")) return run<own<untold>>(work, size, seconds, skip);
+    if (peer == "millpond") return run<own<clearing>>(work, size, seconds, skip);
+    if (peer == "millpond-noclear") return run<own<not_clearing>>(work, size, seconds, skip);
+    if (peer == "millpond-pmr") return run<pmr<own_resource<clearing>>>(work, size, seconds, skip);
+    if (peer == "millpond-pmr-noclear") return run<pmr<own_resource<not_clearing>>>(work, size, seconds, skip);
     if (peer == "calloc") return run<zeroed_heap>(work, size, seconds, skip);
     if (peer == "pmr-sync") return run<pmr<standard_pool>>(work, size, seconds, skip);
     if (peer == "boost-pool") return run<boost_pool<no_mutex>>(work, size, seconds, skip);

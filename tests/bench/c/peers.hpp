@@ -41,13 +41,21 @@ inline millpond::options own_options(shape wanted, std::uint32_t clear) {
     return options;
 }
 
+// How a pool of millpond is made for a work: with what the work needs, or with nothing but defaults.
+template <std::uint32_t Clear> struct fitted {
+    static millpond::options options(shape wanted) { return own_options(wanted, Clear); }
+};
+struct untold {
+    static millpond::options options(shape) { return {}; }
+};
+
 // millpond's C interface, called as a C program calls it.
-template <std::uint32_t Clear> class own {
+template <typename Options> class own {
 public:
     using buffer = millpond_lease;
     static constexpr bool is_shared = true;
 
-    explicit own(shape wanted) : pool_(own_options(wanted, Clear)), handle_(pool_.handle()) {}
+    explicit own(shape wanted) : pool_(Options::options(wanted)), handle_(pool_.handle()) {}
 
     buffer get(std::size_t size) {
         millpond_lease lease;
@@ -133,9 +141,9 @@ private:
     std::pmr::synchronized_pool_resource pool_;
 };
 
-template <std::uint32_t Clear> class own_resource {
+template <typename Options> class own_resource {
 public:
-    explicit own_resource(shape wanted) : pool_(own_options(wanted, Clear)), resource_(pool_) {}
+    explicit own_resource(shape wanted) : pool_(Options::options(wanted)), resource_(pool_) {}
     std::pmr::memory_resource *resource() { return &resource_; }
 
 private:

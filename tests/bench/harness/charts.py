@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -78,14 +79,14 @@ class Painter:
             figure.legend(handles.values(), handles.keys(), loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
             figure.suptitle(contender)
             figure.tight_layout()
-            self.save(figure, "time-" + "".join(letter if letter.isalnum() else "-" for letter in contender.lower()))
+            self.save(figure, "time-" + re.sub("[^a-z0-9]+", "-", contender.lower().replace("+", "p")))
 
-    def bars(self, name: str, work: str, title: str) -> None:
+    def bars(self, name: str, work: str, title: str, sizes: tuple[int, ...]) -> None:
         """Peers side by side, the fastest first, a panel for each program and size."""
         cells = [
             (contender, size, sorted((row for row in self.of(work, contender) if row["size"] == size and "ns" in row), key=lambda row: row["ns"]))
             for contender in dict.fromkeys(row["contender"] for row in self.of(work))
-            for size in sorted({row["size"] for row in self.of(work, contender)})
+            for size in sizes
         ]
         cells = [cell for cell in cells if len(cell[2]) > 1]
         if not cells:
@@ -131,9 +132,9 @@ class Painter:
 def main() -> None:
     painter = Painter(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
     painter.by_size()
-    painter.bars("burst", "burst32", "32 live buffers, every page written, all given back; per buffer")
-    painter.bars("producer-consumer", "pc", "One thread gets, another puts; per buffer")
-    painter.bars("two-threads", "twothreads", "Two threads at once; per pair and thread")
+    painter.bars("burst", "burst32", "32 live buffers, every page written, all given back; per buffer", (64 * KIB, MIB))
+    painter.bars("producer-consumer", "pc", "One thread gets, another puts; per buffer", (KIB, 64 * KIB))
+    painter.bars("two-threads", "twothreads", "Two threads at once; per pair and thread", (KIB, 64 * KIB))
     painter.resident()
 
 
