@@ -69,6 +69,7 @@ fn books() {
     stats.check().expect("the books");
     assert_eq!((stats.gets, stats.in_use), (24, 0));
     let stock = raw::Stock::new(&pool).expect("a stock");
+    assert!(!stock.watch().keeps || pool.check() == millpond::Check::Full);
     let buffer = stock.take(0).expect("a buffer");
     stock.give(buffer.token).expect("the stock's");
     pool.stats().check().expect("the books");

@@ -28,8 +28,11 @@ const STACK: u32 = 1 << 10;
 const HEAP: u32 = 1 << 11;
 const RESERVE: u32 = 1 << 12;
 const TABLE: u32 = 1 << 13;
+const MAP: u32 = 1 << 14;
 
 static REFUSED: AtomicU32 = AtomicU32::new(0);
+/// How often the heap gives before it is refused.
+static LEFT: AtomicU32 = AtomicU32::new(0);
 /// How often something was refused.
 static TIMES: AtomicU32 = AtomicU32::new(0);
 
@@ -41,6 +44,12 @@ thread_local! {
 fn refuse(what: u32) {
     SUBJECT.set(what != 0);
     REFUSED.store(what, Ordering::SeqCst);
+}
+
+/// Refuses the heap after it gave so often.
+fn refuse_heap_after(times: u32) {
+    LEFT.store(times, Ordering::SeqCst);
+    refuse(HEAP);
 }
 
 fn times() -> u32 {
@@ -114,7 +123,7 @@ extern "C" fn mmap(
     file: c_int,
     offset: usize,
 ) -> *mut c_void {
-    if protection == libc::PROT_NONE && is_refused(RESERVE) {
+    if is_refused(if protection == libc::PROT_NONE { RESERVE } else { MAP }) {
         failed(libc::ENOMEM);
         return libc::MAP_FAILED;
     }
@@ -225,7 +234,8 @@ static ALLOCATOR: Heap = Heap;
 // SAFETY: the system's allocator, which sometimes refuses.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if SUBJECT.get() && is_refused(HEAP) {
+        let spent = || LEFT.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err();
+        if SUBJECT.get() && REFUSED.load(Ordering::SeqCst) == HEAP && spent() && is_refused(HEAP) {
             return std::ptr::null_mut();
         }
         // SAFETY: the caller's promise.
@@ -403,13 +413,16 @@ fn case(name: &str) {
             assert_eq!(twice.expect("a lease"), Err(ErrorKind::DoublePut));
             pool.stats().check().expect("the books");
         }
-        "report" => {
-            let pool = BufferPool::new(name).expect("a pool");
-            let lease = pool.get(100).expect("a lease");
-            refuse(HEAP);
-            pool.close().expect("closing needs no memory");
-            refuse(0);
-            drop(lease);
+        "report" | "report json" => {
+            for after in 0..40 {
+                let pool = BufferPool::new(name).expect("a pool");
+                let mut lease = pool.get(100).expect("a lease");
+                lease.set_site(Site::interned(&"a long name of a script ".repeat(40), 1, ""));
+                refuse_heap_after(after);
+                pool.close().expect("closing needs no memory");
+                refuse(0);
+                drop(lease);
+            }
         }
         "names" => {
             let known = Site::interned("known.py", 1, "f");
@@ -417,6 +430,18 @@ fn case(name: &str) {
             let (new, again) = (Site::interned("new.py", 2, "g"), Site::interned("known.py", 1, "f"));
             refuse(0);
             assert!(!new.is_known() && !again.is_known() && known.is_known());
+            // What has room for a text, and none or little more to remember it.
+            let mut known = 0;
+            for number in 0..3000 {
+                refuse_heap_after(2 + number % 2);
+                let site = Site::interned("more.py", number, "");
+                refuse(0);
+                known += u32::from(site.is_known());
+                let again = Site::interned("more.py", number, "");
+                assert!(again.is_known() && (again == site || !site.is_known()));
+                assert_eq!(again.to_string(), format!("more.py:{number}"));
+            }
+            assert!(known > 2900 && known < 3000, "{known}");
         }
         "blocks" => {
             let pool = BufferPool::new(name).expect("a pool");
@@ -424,7 +449,10 @@ fn case(name: &str) {
             let first = stock.counters().0;
             refuse(HEAP);
             drop(stock);
+            refuse(MAP);
+            let none = raw::Stock::new(&pool).map(drop).map_err(|error| error.kind());
             refuse(0);
+            assert_eq!(none, Err(ErrorKind::NoMemory));
             let stock = raw::Stock::new(&pool).expect("a stock");
             // What could not be remembered stays mapped, and is not used again.
             assert_ne!(stock.counters().0, first);
@@ -473,6 +501,7 @@ fn passes(name: &str) -> String {
     command.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env(VARIABLE, name);
     match name {
         "exit" | "report" => command.env("MILLPOND_LEAKS", "report"),
+        "report json" => command.env("MILLPOND_LEAKS", "json"),
         "trace" | "trace at exit" => command.env("MILLPOND_TRACE", "/dev/null"),
         "table of the heap" => command.env("MILLPOND_POOL", "off"),
         _ => &mut command,
@@ -488,8 +517,16 @@ fn without_a_heap_what_is_only_remembered_is_forgotten() {
     passes("history");
     passes("names");
     passes("blocks");
-    let said = passes("report");
-    assert!(said.contains("millpond: leases are out, and there is no memory to report them"), "{said}");
+    for (name, whole) in [
+        ("report", "at close: 1 leases of 100 bytes are out"),
+        ("report json", "\"when\":\"close\",\"leases\":1,\"bytes\":100"),
+    ] {
+        let said = passes(name);
+        let without = said.matches("millpond: leases are out, and there is no memory to report them").count();
+        let (begun, ended) = (said.matches(whole).count(), said.matches("long name").count());
+        // First there is none for a report, then for all of it; never for a part.
+        assert!(without > 2 && begun > 2 && without + begun == 40 && ended >= begun, "{said}");
+    }
     passes("trace");
     passes("stain");
 }

@@ -463,6 +463,7 @@ mod tests {
         }
         assert_eq!(handle == index, GENERATION_BITS == 3, "the end comes when all were used");
         assert_eq!(slot.generation_of(handle ^ 1), None, "another slot's");
+        assert_eq!((index_of(handle), slot.index() as u64), (index, index));
         free(slot, 0);
     }
 
@@ -489,6 +490,8 @@ mod tests {
         free(allocate(std::ptr::null_mut(), 0, 0, NonNull::from(&mut byte), 64).expect("memory"), 0);
         let multiplier = KEY.multiplier.load(Ordering::Relaxed);
         assert_eq!(multiplier & 7, 5);
+        // What stands there before it is drawn comes with a chance of one in 2^61.
+        assert!(multiplier != 5 && KEY.step.load(Ordering::Relaxed) != 1);
         let nonce_of = |index: u64| {
             let brought_back = step_of(index).wrapping_add(index.wrapping_mul(multiplier)).wrapping_sub(index);
             assert_eq!(brought_back & INDEX_MASK, 0, "the index below the nonce comes back to itself");
@@ -595,6 +598,7 @@ mod tests {
         let canary = canary(slot.handle.load(Ordering::Relaxed));
         assert_eq!(canary.to_le_bytes()[0], 0);
         assert_ne!(canary, 0);
+        assert_eq!(super::canary(0x0123_4567_89ab_cdef), 0x2345_6789_abcd_ef00);
         free(slot, 0);
     }
 }
