@@ -141,3 +141,25 @@ fn a_put_that_found_something_is_ended_by_a_call() {
     assert_eq!((stats.in_use, stats.puts, stats.requested_bytes), (0, 5002, 0));
     raw::release(id).expect("retained");
 }
+
+#[test]
+fn each_of_128_classes_gets_its_own_buffers_again() {
+    let sizes: Vec<usize> = (1..=128).map(|number| number * 64).collect();
+    let builder = BufferPool::builder().name("many").classes(Classes::List(sizes.clone())).thread_cache_bytes(16 << 20);
+    let pool = builder.max_retained_bytes(1 << 30).max_bytes(2 << 30).build().expect("a pool");
+    let id = raw::retain(&pool);
+    for round in 0..4 {
+        for size in &sizes {
+            let lease = get(id, *size);
+            assert_eq!(lease.capacity, *size, "round {round}");
+            raw::put(id, lease.id, Some(0), Site::NONE).expect("live");
+            let lease = pool.get(*size).expect("a lease");
+            assert_eq!(lease.capacity(), *size, "round {round}");
+            drop(lease);
+        }
+    }
+    let stats = pool.stats();
+    stats.check().expect("the books");
+    assert_eq!((stats.created, stats.retained_buffers, stats.gets), (128, 128, 1024));
+    raw::release(id).expect("retained");
+}
