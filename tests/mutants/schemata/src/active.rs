@@ -19,30 +19,43 @@ unsafe extern "C" {
     fn atoi(text: *const c_char) -> c_int;
     fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     fn close(file: c_int) -> c_int;
-    fn mmap(address: *mut c_void, len: usize, protection: c_int, flags: c_int, file: c_int, offset: c_long) -> *mut c_void;
+    fn mmap(
+        address: *mut c_void,
+        len: usize,
+        protection: c_int,
+        flags: c_int,
+        file: c_int,
+        offset: c_long,
+    ) -> *mut c_void;
 }
 
 extern "C" fn read_environment() {
-    unsafe {
-        let number = getenv(c"MILLPOND_MUTANT".as_ptr());
-        if !number.is_null() {
-            ACTIVE.store(atoi(number) as u32, Ordering::Relaxed);
-            return;
-        }
-        let path = getenv(c"MILLPOND_MUTANT_TRACE".as_ptr());
-        if path.is_null() {
-            return;
-        }
-        // O_RDWR; PROT_READ | PROT_WRITE; MAP_SHARED. The file has room for all mutants already.
-        let file = open(path, 2);
-        let map = if file < 0 { usize::MAX as *mut c_void } else { mmap(std::ptr::null_mut(), ROOM, 3, 1, file, 0) };
-        if map as usize == usize::MAX {
-            return;
-        }
-        close(file);
-        REACHED.store(map.cast(), Ordering::Relaxed);
-        ACTIVE.store(TRACE, Ordering::Relaxed);
+    // SAFETY: a name that ends with a NUL; nobody changes the environment yet.
+    let number = unsafe { getenv(c"MILLPOND_MUTANT".as_ptr()) };
+    if !number.is_null() {
+        // SAFETY: a string of the environment.
+        ACTIVE.store(unsafe { atoi(number) } as u32, Ordering::Relaxed);
+        return;
     }
+    // SAFETY: as above.
+    let path = unsafe { getenv(c"MILLPOND_MUTANT_TRACE".as_ptr()) };
+    if path.is_null() {
+        return;
+    }
+    // SAFETY: a string of the environment; 2 is O_RDWR.
+    let file = unsafe { open(path, 2) };
+    if file < 0 {
+        return;
+    }
+    // SAFETY: a place of the kernel's choice; PROT_READ | PROT_WRITE, MAP_SHARED. The file has room for all mutants already.
+    let map = unsafe { mmap(std::ptr::null_mut(), ROOM, 3, 1, file, 0) };
+    // SAFETY: opened above, used no more.
+    unsafe { close(file) };
+    if map as usize == usize::MAX {
+        return;
+    }
+    REACHED.store(map.cast(), Ordering::Relaxed);
+    ACTIVE.store(TRACE, Ordering::Relaxed);
 }
 
 #[used]
@@ -64,6 +77,9 @@ pub fn is(number: u32) -> bool {
 fn note(number: u32) {
     let reached = REACHED.load(Ordering::Relaxed);
     if (number as usize) < ROOM {
-        unsafe { (*reached.add(number as usize)).store(1, Ordering::Relaxed) };
+        // SAFETY: inside the mapping, which is never given back.
+        let place = unsafe { reached.add(number as usize) };
+        // SAFETY: as above; any byte is a valid value.
+        unsafe { (*place).store(1, Ordering::Relaxed) };
     }
 }

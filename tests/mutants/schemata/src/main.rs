@@ -33,14 +33,41 @@ struct Edit {
 enum What {
     /// Nothing is replaced, the text is put in at `start`.
     Insert(String),
-    Compare { left: (usize, usize), right: (usize, usize), op: String, mutants: Vec<(u64, String)> },
-    Compute { left: (usize, usize), right: (usize, usize), op: String, mutants: Vec<(u64, String)> },
-    Assign { left: (usize, usize), right: (usize, usize), op: String, mutants: Vec<(u64, String)> },
+    Compare {
+        left: (usize, usize),
+        right: (usize, usize),
+        op: String,
+        mutants: Vec<(u64, String)>,
+    },
+    Compute {
+        left: (usize, usize),
+        right: (usize, usize),
+        op: String,
+        mutants: Vec<(u64, String)>,
+    },
+    Assign {
+        left: (usize, usize),
+        right: (usize, usize),
+        op: String,
+        mutants: Vec<(u64, String)>,
+    },
     /// `&&` or `||`, which have one mutant, the other one.
-    Short { left: (usize, usize), right: (usize, usize), and: bool, id: u64 },
-    Unary { operand: (usize, usize), op: &'static str, id: u64 },
+    Short {
+        left: (usize, usize),
+        right: (usize, usize),
+        and: bool,
+        id: u64,
+    },
+    Unary {
+        operand: (usize, usize),
+        op: &'static str,
+        id: u64,
+    },
     /// A guard of a match arm: the mutants that make it true, and those that make it false.
-    Guard { to_true: Vec<u64>, to_false: Vec<u64> },
+    Guard {
+        to_true: Vec<u64>,
+        to_false: Vec<u64>,
+    },
 }
 
 struct Finder<'a> {
