@@ -15,6 +15,10 @@ SECONDS ?= 600
 # FILE=words: only mutants of source files whose path contains one of the words; AGAIN=1: those that survived before too.
 FILE ?=
 AGAIN ?=
+# QUICK=1: `make bench` in under three minutes. ONLY=words: only programs and works so named. KEEP=1: copy the results to tests/bench/results.
+QUICK ?=
+ONLY ?=
+KEEP ?=
 # PART=name: only the parts of `make test` whose name contains it.
 PART ?=
 
@@ -32,9 +36,9 @@ misuse: ## twelve kinds of bug in every language, and what each mode and tool sa
 	@bash tests/tools/prerequisites.sh
 	@"$$(bash tests/tools/prerequisites.sh --python)" tests/misuse/misuse.py
 
-bench: ## get and put beside malloc, bytearray and Buffer.alloc; on a quiet machine
+bench: ## millpond beside its rivals in every language: make bench [QUICK=1] [ONLY=word,...] [KEEP=1]; on a quiet machine
 	@bash tests/tools/prerequisites.sh
-	@bash tests/bench/run.sh
+	@"$$(bash tests/tools/prerequisites.sh --python)" tests/bench/bench.py $(if $(filter-out 0,$(QUICK)),--quick) $(if $(ONLY),--only "$(ONLY)") $(if $(filter-out 0,$(KEEP)),--keep)
 
 campaigns: ## forks, threads, loading and worn out slots in large numbers; about ten minutes
 	@bash tests/campaigns/processes.sh

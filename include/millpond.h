@@ -231,7 +231,7 @@ typedef struct millpond_pool_options {
      */
     size_t alignment;
     /**
-     * Most idle bytes in one thread's cache. Default: 2 MiB. MILLPOND_ZERO: no thread caches.
+     * Most idle bytes in one thread's cache. Default: 8 MiB. MILLPOND_ZERO: no thread caches.
      */
     size_t thread_cache_bytes;
     /**

@@ -402,8 +402,11 @@ public:
     /// Is told on destruction what is still out. Must not throw.
     using leak_handler = void (*)(const char *pool_name, const resource_stats &stats);
 
-    /// A resource over a pool of its own.
-    explicit memory_resource(const options &wanted = {}) : pool_(wanted) { remember_name(); }
+    /// A resource over a pool of its own that never clears: containers write what they read.
+    memory_resource() : memory_resource(never_clearing()) {}
+    /// A resource over a pool of its own with these options. What they leave out is as for any pool: each block is cleared
+    /// whole when it is given back.
+    explicit memory_resource(const options &wanted) : pool_(wanted) { remember_name(); }
     /// A resource over a pool that somebody else made and that outlives this one.
     explicit memory_resource(const pool &shared) : pool_(pool::borrow(shared.handle())) { remember_name(); }
 
@@ -419,12 +422,17 @@ public:
     /// The figures. While other threads work they may be of slightly different moments.
     resource_stats stats() const noexcept {
         resource_stats now{};
+        std::uint64_t bytes_out = 0, bytes_back = 0;
         // Read before the allocations, so that no more blocks are counted as given back than as given out.
-        now.deallocations = deallocations_.load(std::memory_order_acquire);
-        const std::uint64_t bytes_back = bytes_back_.load(std::memory_order_relaxed);
-        now.allocations = allocations_.load(std::memory_order_relaxed);
+        for (const stripe &each : stripes_) {
+            now.deallocations += each.deallocations.load(std::memory_order_acquire);
+            bytes_back += each.bytes_back.load(std::memory_order_relaxed);
+        }
+        for (const stripe &each : stripes_) {
+            now.allocations += each.allocations.load(std::memory_order_relaxed);
+            bytes_out += each.bytes_out.load(std::memory_order_relaxed);
+        }
         now.live_blocks = now.allocations - now.deallocations;
-        const std::uint64_t bytes_out = bytes_out_.load(std::memory_order_relaxed);
         now.live_bytes = bytes_out > bytes_back ? bytes_out - bytes_back : 0;
         now.refused = refused_.load(std::memory_order_relaxed);
         return now;
@@ -451,8 +459,9 @@ protected:
         const std::uintptr_t block = (start + sizeof(mark) + alignment - 1) & ~(std::uintptr_t{alignment} - 1);
         auto *const memory = raw.data + (block - start);
         ::new (static_cast<void *>(memory - sizeof(mark))) mark{raw.id, seal(raw.id, block)};
-        allocations_.fetch_add(1, std::memory_order_relaxed);
-        bytes_out_.fetch_add(bytes, std::memory_order_relaxed);
+        stripe &own = stripes_[own_stripe()];
+        own.allocations.fetch_add(1, std::memory_order_relaxed);
+        own.bytes_out.fetch_add(bytes, std::memory_order_relaxed);
         return memory;
     }
 
@@ -468,9 +477,10 @@ protected:
             refused_.fetch_add(1, std::memory_order_relaxed);
             return;
         }
-        bytes_back_.fetch_add(bytes, std::memory_order_relaxed);
+        stripe &own = stripes_[own_stripe()];
+        own.bytes_back.fetch_add(bytes, std::memory_order_relaxed);
         // Pairs with the acquire in stats().
-        deallocations_.fetch_add(1, std::memory_order_release);
+        own.deallocations.fetch_add(1, std::memory_order_release);
     }
 
     bool do_is_equal(const std::pmr::memory_resource &other) const noexcept override { return this == &other; }
@@ -482,6 +492,28 @@ private:
         std::uint64_t seal;
     };
     static_assert(sizeof(mark) == 16, "the block behind it keeps the largest plain alignment");
+
+    /// Counts of some of the threads: were there one for all, the threads would take its line from each other at each block.
+    struct alignas(64) stripe {
+        std::atomic<std::uint64_t> allocations{0};
+        std::atomic<std::uint64_t> deallocations{0};
+        std::atomic<std::uint64_t> bytes_out{0};
+        std::atomic<std::uint64_t> bytes_back{0};
+    };
+    static constexpr std::size_t stripes = 16;
+
+    /// The stripe of the calling thread, out of an address that each thread has for itself.
+    static std::size_t own_stripe() noexcept {
+        static thread_local char own = 0;
+        const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(&own));
+        return static_cast<std::size_t>((address >> 6) * UINT64_C(0x9E3779B97F4A7C15) >> 60);
+    }
+
+    static options never_clearing() noexcept {
+        options wanted;
+        wanted.raw.clear = MILLPOND_CLEAR_NEVER;
+        return wanted;
+    }
 
     /// Ties a handle to a place and to this resource: what is no block, or another resource's, does not carry it.
     std::uint64_t seal(std::uint64_t id, std::uintptr_t block) const noexcept {
@@ -505,10 +537,7 @@ private:
     pool pool_;
     char name_[MILLPOND_NAME_MAX + 1] = {};
     leak_handler on_leak_ = &report;
-    std::atomic<std::uint64_t> allocations_{0};
-    std::atomic<std::uint64_t> deallocations_{0};
-    std::atomic<std::uint64_t> bytes_out_{0};
-    std::atomic<std::uint64_t> bytes_back_{0};
+    stripe stripes_[stripes];
     std::atomic<std::uint64_t> refused_{0};
 };
 

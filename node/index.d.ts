@@ -41,9 +41,11 @@ export class MillpondError extends Error {
  * - `on`: the default.
  * - `sites`: places of gets and puts are recorded; errors, warnings and `leaks()` name them. No thread keeps idle buffers
  *   for itself, so that each get and put asks the core.
- * - `sample:N`, N from 1: each N-th lease got by Rust, C or Python stands on guarded pages. In Node, where V8 bounds every
- *   access, this is so only while the pool is told to {@link Pool.inject} something.
- * - `full`: as `sites`, and a buffer that was put is filled with a pattern and used again as late as possible.
+ * - `sample:N`, N from 1: as `on`, and each N-th lease of up to 1 MiB of a thread stands on pages of its own, which are
+ *   inaccessible from the put on: {@link reportFaults} says who touches them. Memory of V8's own cannot be guarded: where
+ *   the host refuses any other, `unguarded` counts those leases.
+ * - `full`: as `sites`, and a buffer that was put is filled with a pattern and used again as late as possible; what is
+ *   written into it meanwhile is told on standard error, with the places of get and put.
  */
 export type Check = 'off' | 'on' | 'sites' | 'full' | `sample:${number}`
 
@@ -84,7 +86,7 @@ export interface PoolOptions {
    */
   alignment?: number
   /**
-   * Bytes of idle buffers that each thread keeps for itself. Default 2 MiB; 0 for none: every get and put then asks
+   * Bytes of idle buffers that each thread keeps for itself. Default 8 MiB; 0 for none: every get and put then asks
    * the core, which costs about a microsecond.
    */
   threadCacheBytes?: number
@@ -110,8 +112,9 @@ export interface PutOptions {
   used?: number
   /**
    * `false` leaves the Buffer usable after the put, and saves about two thirds of the time. **Dangerous:** whoever
-   * kept it reads and writes the next tenant's bytes. Only for code that keeps no Buffer beyond the put. It is detached
-   * all the same while the pool's `check` is `sites` or `full`.
+   * kept it reads and writes the next tenant's bytes. Only for code that keeps no Buffer beyond the put. Where the pool
+   * looks closely nobody else gets the memory while the Buffer lives: a guarded lease's is inaccessible, in mode `full`
+   * a write is found. In mode `sites`, and while something is injected, it is detached all the same.
    */
   detach?: boolean
 }
@@ -361,7 +364,7 @@ export interface LeakRecord {
   capacity: number
   /** Milliseconds since the get. */
   age: number
-  /** Where it was got, when the pool's `check` is `sites` or `full`; otherwise `unknown`. */
+  /** Where it was got: of every lease when the pool's `check` is `sites` or `full`, of few otherwise; or `unknown`. */
   site: string
   /** `main`, `worker` and a number, `between threads`, or empty where only the core knows. */
   thread: string
@@ -447,11 +450,8 @@ export class Pool implements Disposable {
   /** Reads the statistics; exact, and stops nobody. */
   stats(): PoolStats
   /**
-   * Changes how closely the pool looks at its leases, in every thread and language. Other threads' Node follows at its
-   * next get or put. Leases that are out stay valid; their places are recorded only from here on. Gives idle memory back
-   * to the system, as {@link Pool.trim} does.
-   *
-   * When another language of the process changes it, a thread of Node follows when it is next asked for idle memory.
+   * Changes how closely the pool looks at its leases, in every thread and language; threads of Node follow at their next
+   * get or put, whoever changes it. Leases that are out stay valid; their places are recorded only from here on.
    *
    * @throws {ERR_MILLPOND_INVALID_ARGUMENT} it is no such text, or changes to or from `off`; nothing changes
    */
@@ -462,7 +462,7 @@ export class Pool implements Disposable {
    * probability (0 to 1) by a sequence that `seed=N` chooses, `delay=N` makes each put of a lease got since block N
    * milliseconds longer. The empty text ends it. Default: what the environment variable `MILLPOND_INJECT` says.
    *
-   * Meanwhile every get and put asks the core. Threads follow, and idle memory goes, as with {@link Pool.setCheck}.
+   * Meanwhile every get and put asks the core. Threads follow as with {@link Pool.setCheck}.
    *
    * @throws {ERR_MILLPOND_INVALID_ARGUMENT} it is no such list; nothing changes
    */

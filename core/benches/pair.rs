@@ -1,4 +1,5 @@
-//! Measures get and put beside a bare thread-local stack and the C library's allocator, as ratios in one run.
+//! Measures get and put beside a bare thread-local stack and the C library's allocator, as ratios in one run: for those
+//! who change the way of a pair. What a program would take instead is in `make bench`.
 //!
 //! Each figure is the least of many short repetitions, the contenders taking turns. `--quick` makes it short.
 
@@ -6,7 +7,7 @@ use std::cell::UnsafeCell;
 use std::hint::black_box;
 use std::time::Instant;
 
-use millpond::{BufferPool, Classes};
+use millpond::BufferPool;
 
 thread_local! {
     static STACK: UnsafeCell<Vec<Vec<u8>>> = const { UnsafeCell::new(Vec::new()) };
@@ -23,21 +24,6 @@ fn least<const N: usize>(rounds: usize, calls: usize, mut contenders: [&mut dyn 
         }
     }
     best
-}
-
-fn minor_faults() -> i64 {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: writes one rusage.
-    unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
-    // SAFETY: zeroed and written; any bytes are valid.
-    unsafe { usage.assume_init() }.ru_minflt
-}
-
-fn touch(data: *mut u8, len: usize) {
-    for page in (0..len).step_by(4096) {
-        // SAFETY: inside memory of `len` bytes that the caller owns.
-        unsafe { data.wrapping_add(page).write_volatile(1) };
-    }
 }
 
 #[inline(never)]
@@ -129,68 +115,9 @@ fn modes(rounds: usize) {
     }
 }
 
-fn bursts(rounds: usize) {
-    const LIVE: usize = 32;
-    println!("\n{LIVE} live buffers taken, every page written, all given back; us per buffer");
-    println!("{:>9} {:>10} {:>10} {:>10}   malloc / pool", "bytes", "no clear", "cleared", "malloc");
-    for len in [64 << 10, 256 << 10, 1 << 20] {
-        let make = |clear| {
-            BufferPool::builder().name("burst").clear(clear).max_retained_bytes(256 << 20).build().expect("a pool")
-        };
-        let (never, cleared) = (make(millpond::ClearPolicy::Never), make(millpond::ClearPolicy::OnPut));
-        let pooled = |pool: &BufferPool, calls: usize| {
-            for _ in 0..calls {
-                let mut leases: Vec<_> = (0..LIVE).map(|_| pool.get(len).expect("a lease")).collect();
-                leases.iter_mut().for_each(|lease| touch(lease.as_mut_ptr(), len));
-            }
-        };
-        let [without, with, malloc] = least(
-            rounds,
-            4,
-            [&mut |calls| pooled(&never, calls), &mut |calls| pooled(&cleared, calls), &mut |calls| {
-                for _ in 0..calls {
-                    let mut buffers: Vec<_> = (0..LIVE).map(|_| Vec::<u8>::with_capacity(len)).collect();
-                    buffers.iter_mut().for_each(|buffer| touch(buffer.as_mut_ptr(), len));
-                }
-            }],
-        );
-        let each = |ns: f64| ns / LIVE as f64 / 1000.0;
-        let (without, with, malloc) = (each(without), each(with), each(malloc));
-        println!(
-            "{len:>9} {without:>10.2} {with:>10.2} {malloc:>10.2}   {:.0} x, cleared {:.1} x",
-            malloc / without,
-            malloc / with
-        );
-    }
-}
-
-fn huge(rounds: usize) {
-    const LEN: usize = 64 << 20;
-    let pool = BufferPool::builder()
-        .name("huge")
-        .classes(Classes::List(vec![LEN]))
-        .max_retained_bytes(LEN)
-        .build()
-        .expect("a pool");
-    let mut once = |_| touch(pool.get(LEN).expect("a lease").as_mut_ptr(), LEN);
-    once(1);
-    let before = minor_faults();
-    let [own] = least(rounds.div_ceil(4), 1, [&mut once]);
-    let faults = minor_faults() - before;
-    let [malloc] = least(rounds.div_ceil(4), 1, [&mut |_| touch(Vec::<u8>::with_capacity(LEN).as_mut_ptr(), LEN)]);
-    println!(
-        "\n64 MiB, every page written, cleared: {:.2} ms, {faults} page faults; malloc {:.2} ms",
-        own / 1e6,
-        malloc / 1e6
-    );
-}
-
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let rounds: usize = if quick { 7 } else { 41 };
-    // The C library keeps more after it has freed something large, so what it does fresh comes first.
-    bursts(rounds.div_ceil(4));
-    huge(rounds);
     pairs(rounds);
     modes(rounds.div_ceil(2));
 }

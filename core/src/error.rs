@@ -212,6 +212,9 @@ mod tests {
             let word = ((kind.code() as u32 as usize) << 1) | 1;
             assert_eq!(Packed(word).unpack().kind(), *kind);
         }
+        // Nothing, and a number that is no kind's: bugs of ours.
+        assert_eq!(Packed::NONE.unpack().kind(), ErrorKind::Panic);
+        assert_eq!(Packed(3).unpack().kind(), ErrorKind::Panic);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Names the place in the user's code where a get or a put happened.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, c_char};
 use std::fmt::{self, Write};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::panic::Location;
 
 use crate::error::Text;
@@ -32,7 +34,31 @@ const LINE_MAX: u32 = (1 << (64 - LINE_SHIFT)) - 1;
 
 /// The names that scripting languages hand over; bounded, because a program could make up files without end.
 const NAMES_MAX: usize = 1 << 16;
-static NAMES: Lock<Vec<String>> = Lock::new(Vec::new());
+static NAMES: Lock<Names> =
+    Lock::new(Names { list: Vec::new(), numbers: HashMap::with_hasher(BuildHasherDefault::new()) });
+
+/// The names in the order they came, and the way back from a name. None ever goes.
+struct Names {
+    list: Vec<&'static str>,
+    numbers: HashMap<&'static str, usize, BuildHasherDefault<DefaultHasher>>,
+}
+
+impl Names {
+    /// Returns a name's number; `None` without room or memory for a new one.
+    fn number_of(&mut self, name: String) -> Option<usize> {
+        if let Some(number) = self.numbers.get(name.as_str()) {
+            return Some(*number);
+        }
+        let number = self.list.len();
+        if number >= NAMES_MAX || self.list.try_reserve(1).is_err() || self.numbers.try_reserve(1).is_err() {
+            return None;
+        }
+        let name: &'static str = name.leak();
+        self.list.push(name);
+        self.numbers.insert(name, number);
+        Some(number)
+    }
+}
 
 pub(crate) fn lock_for_fork() {
     NAMES.lock_for_fork();
@@ -79,16 +105,8 @@ impl Site {
         if written.is_err() {
             return Site::NONE;
         }
-        let mut names = NAMES.lock();
-        let index = match names.iter().position(|known| *known == name.0) {
-            Some(index) => index,
-            None if names.len() >= NAMES_MAX || names.try_reserve(1).is_err() => return Site::NONE,
-            None => {
-                names.push(name.0);
-                names.len() - 1
-            }
-        };
-        Site((index as u64) | (KIND_NAME << ADDRESS_BITS))
+        let number = NAMES.lock().number_of(name.0);
+        number.map_or(Site::NONE, |number| Site((number as u64) | (KIND_NAME << ADDRESS_BITS)))
     }
 
     /// Returns the place for a signal handler to write: without waiting for a lock that the interrupted code may hold.
@@ -124,7 +142,7 @@ impl fmt::Display for Site {
                 let file = unsafe { CStr::from_ptr(address as *const c_char) };
                 write!(f, "{}:{}", Lossy(file.to_bytes()), self.0 >> LINE_SHIFT)
             }
-            KIND_NAME => match NAMES.lock().get(address as usize) {
+            KIND_NAME => match NAMES.lock().list.get(address as usize) {
                 Some(name) => f.write_str(name),
                 None => f.write_str("unknown"),
             },
@@ -156,7 +174,7 @@ impl fmt::Display for InSignal {
         if (self.0.0 >> ADDRESS_BITS) & 3 != KIND_NAME {
             return self.0.fmt(f);
         }
-        match NAMES.try_lock().as_ref().and_then(|names| names.get((self.0.0 & ADDRESS_MASK) as usize)) {
+        match NAMES.try_lock().as_ref().and_then(|names| names.list.get((self.0.0 & ADDRESS_MASK) as usize)) {
             Some(name) => f.write_str(name),
             None => f.write_str("unknown"),
         }
@@ -192,5 +210,8 @@ mod tests {
         // SAFETY: a C string literal is static.
         let odd = unsafe { Site::c(c"a\xff\xc3\xb6.c".as_ptr(), 3) };
         assert_eq!(odd.to_string(), "a\u{fffd}\u{f6}.c:3");
+        // Of a number that is no name's.
+        let nobody = Site::from_bits(ADDRESS_MASK | (KIND_NAME << ADDRESS_BITS));
+        assert_eq!((nobody.to_string().as_str(), nobody.in_signal().to_string().as_str()), ("unknown", "unknown"));
     }
 }

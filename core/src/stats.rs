@@ -515,6 +515,10 @@ mod tests {
         assert!(wrong.check().is_err_and(|why| why.contains("created 1")));
         let wrong = Stats { live_bytes: 1, ..Stats::default() };
         assert!(wrong.check().is_err_and(|why| why.contains("live 1")));
+        let classes = Stats { created: 1, retained_buffers: 1, ..Stats::default() };
+        assert!(classes.check().is_err_and(|why| why.contains("the classes' idle buffers")));
+        let bytes = Stats { retained_bytes: 64, ..Stats::default() };
+        assert!(bytes.check().is_err_and(|why| why.contains("the classes' idle buffers")));
         assert_eq!(Stats::default().check(), Ok(()));
     }
 }

@@ -1,6 +1,6 @@
 //! The modes of a pool: what each finds and says.
 
-use millpond::{BufferPool, Check, ErrorKind, Site, raw};
+use millpond::{BufferPool, Check, Classes, ClearPolicy, ErrorKind, Site, raw};
 
 fn pool(check: Check) -> BufferPool {
     BufferPool::builder().name("checked").check(check).build().expect("a pool")
@@ -294,4 +294,73 @@ fn guarded_leases_keep_to_the_limit_and_to_any_alignment() {
         );
         raw::release(id).expect("retained");
     }
+}
+
+#[test]
+fn a_pool_that_guards_some_leases_clears_them_as_its_policy_says() {
+    for clear in [ClearPolicy::OnPut, ClearPolicy::OnGet] {
+        let check: Check = "sample:3".parse().expect("a mode");
+        let pool = BufferPool::builder().name("some").check(check).clear(clear).build().expect("a pool");
+        for round in 0..30 {
+            let mut lease = pool.get(1000).expect("a lease");
+            assert!(lease.iter().all(|byte| *byte == 0), "{clear:?}, round {round}");
+            lease.fill(0xcc);
+        }
+        let stats = pool.stats();
+        stats.check().expect("the books");
+        // Each third lease stood on pages of its own, which no other lease gets.
+        assert_eq!((stats.discarded, stats.hits), (10, 19), "{clear:?}");
+    }
+}
+
+#[test]
+fn a_creation_that_is_told_to_fail_fails_on_every_way() {
+    let fails = |pool: &BufferPool, text: &str, len| {
+        pool.inject(text.parse().expect("a list"));
+        let error = pool.get(len).expect_err("told to");
+        assert_eq!(error.kind(), ErrorKind::NoMemory, "{error}");
+        pool.stats().check().expect("the books");
+    };
+    // An oversized one.
+    let oversized = BufferPool::new("oversized").expect("a pool");
+    fails(&oversized, "alloc=1", 20 << 20);
+    drop(oversized.get(20 << 20).expect("only once"));
+    // At the limit, at each of the tries with room made in between.
+    let classes = Classes::List(vec![512, 1024]);
+    let full = BufferPool::builder().name("full").classes(classes).max_bytes(1024).build().expect("a pool");
+    for text in ["alloc=2", "alloc=3", "alloc=4"] {
+        let lease = full.get(1024).expect("a lease");
+        fails(&full, text, 100);
+        assert_eq!(full.get(100).expect_err("full").kind(), ErrorKind::Exhausted);
+        drop(lease);
+        drop(full.get(100).expect("room is made"));
+        full.trim();
+    }
+    assert_eq!(full.stats().in_use, 0);
+    // Of one for a guarded lease, which is then one that is not guarded.
+    let guarded = pool(Check::Sample(std::num::NonZeroU32::MIN));
+    guarded.inject("alloc=1".parse().expect("a list"));
+    drop(guarded.get(1000).expect("a lease"));
+    assert_eq!(guarded.stats().unguarded, 1);
+    fails(&guarded, "get=9,alloc=1", 20 << 20);
+}
+
+#[test]
+fn a_lease_is_pinned_as_often_as_it_can_be() {
+    let pool = BufferPool::builder().name("pinned").check("sample:1".parse().expect("a mode")).build().expect("a pool");
+    let id = raw::retain(&pool);
+    let handle = raw::get(id, 100, Site::NONE).expect("a lease").id;
+    let most = (1 << 20) - 1;
+    for _ in 0..most {
+        raw::pin(handle).expect("live");
+    }
+    assert_eq!(raw::pin(handle).expect_err("no more").kind(), ErrorKind::InvalidArgument);
+    assert_eq!(raw::put(id, handle, None, Site::NONE).expect_err("pinned").kind(), ErrorKind::Busy);
+    assert_eq!(raw::lookup(handle).expect("still live").len, 100);
+    for _ in 0..most {
+        raw::unpin(handle).expect("pinned");
+    }
+    assert_eq!(raw::unpin(handle).expect_err("no more").kind(), ErrorKind::InvalidArgument);
+    raw::put(id, handle, None, Site::NONE).expect("live");
+    raw::release(id).expect("retained");
 }

@@ -28,6 +28,7 @@ fn child() {
         Ok("refused") => refused(),
         Ok("books") => books(),
         Ok("leaks") => leaks(),
+        Ok("told") => told(),
         _ => {}
     }
 }
@@ -57,10 +58,22 @@ fn books() {
         let detached = pool.get(len).expect("a lease").detach().expect("memory");
         assert_eq!(detached.len(), len);
     }
+    // What is to be guarded is not made as others are.
+    if !matches!(pool.check(), millpond::Check::Sample(_)) {
+        pool.inject("alloc=1".parse().expect("a list"));
+        pool.trim();
+        assert_eq!(pool.get(100).expect_err("told to").kind(), ErrorKind::NoMemory);
+        pool.inject("".parse().expect("nothing"));
+    }
     let stats = pool.stats();
     stats.check().expect("the books");
     assert_eq!((stats.gets, stats.in_use), (24, 0));
-    eprintln!("check {} retained {} hits {}", pool.check(), stats.retained_buffers, stats.hits);
+    let stock = raw::Stock::new(&pool).expect("a stock");
+    assert!(!stock.watch().keeps || pool.check() == millpond::Check::Full);
+    let buffer = stock.take(0).expect("a buffer");
+    stock.give(buffer.token).expect("the stock's");
+    pool.stats().check().expect("the books");
+    eprintln!("check {} retained {} hits {}", pool.check(), pool.stats().retained_buffers, stats.hits);
     raw::release(id).expect("retained");
 }
 
@@ -78,6 +91,37 @@ fn leaks() {
     BufferPool::new("with nothing out").expect("a pool").close().expect("not the default pool");
     pool.close().expect("not the default pool");
     drop(kept);
+}
+
+/// A binding whose leases end before the process does.
+fn told() {
+    let pool = BufferPool::new("told").expect("a pool");
+    let id = raw::retain(&pool);
+    let mine: Vec<_> =
+        (0..2).map(|_| raw::get(id, 100, Site::interned("mine.js", 1, "")).expect("a lease").id).collect();
+    let other = raw::get(id, 7, Site::interned("other.js", 2, "")).expect("a lease").id;
+    raw::report_leaks(&pool, "the worker's end", &mine);
+    raw::report_leaks(&pool, "nobody's end", &[]);
+    raw::report_exit();
+    raw::report_exit();
+    eprintln!("the end");
+    for lease in mine.into_iter().chain([other]) {
+        raw::put(id, lease, None, Site::NONE).expect("live");
+    }
+    std::mem::forget(pool.get(9).expect("a lease"));
+}
+
+#[test]
+fn a_binding_reports_its_own_leases_and_the_exit_before_it() {
+    let text = errors(&run("told", &[("MILLPOND_LEAKS", "report")]));
+    assert!(text.contains("pool \"told\" at the worker's end: 2 leases of 200 bytes are out\n"), "{text}");
+    assert!(!text.contains("nobody's end"), "{text}");
+    assert!(text.contains("pool \"told\" at exit: 3 leases of 207 bytes are out\n"), "{text}");
+    assert_eq!(text.matches("at exit").count(), 1, "{text}");
+    let (_, after) = text.split_once("the end\n").expect("it goes on");
+    assert!(!after.contains("millpond"), "{text}");
+    let text = errors(&run("told", &[]));
+    assert!(!text.contains("millpond"), "{text}");
 }
 
 #[test]
@@ -107,7 +151,7 @@ fn every_mode_comes_from_the_environment() {
 fn pools_that_keep_nothing_allocate_and_free_each_time() {
     let text = errors(&run("books", &[("MILLPOND_POOL", "off")]));
     assert!(text.contains("retained 0 hits 0"), "{text}");
-    let text = errors(&run("books", &[("MILLPOND_POOL", "on")]));
+    let text = errors(&run("books", &[("MILLPOND_POOL", "on"), ("MILLPOND_TRACE", "")]));
     assert!(!text.contains("hits 0"), "{text}");
 }
 

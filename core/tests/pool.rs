@@ -265,6 +265,20 @@ fn a_waiting_get_is_served_by_a_put_of_another_thread() {
 }
 
 #[test]
+fn a_policy_may_be_to_wait_for_ever() {
+    let builder = BufferPool::builder().name("for ever").max_bytes(1024).on_limit(LimitPolicy::Wait(Duration::MAX));
+    let pool = builder.build().expect("a pool");
+    let held = pool.get(1024).expect("within");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| pool.get(1024).map(|lease| lease.len()));
+        std::thread::sleep(Duration::from_millis(30));
+        drop(held);
+        assert_eq!(waiting.join().expect("no panic").expect("served"), 1024);
+    });
+    rest(&pool);
+}
+
+#[test]
 fn a_closed_pool_hands_out_nothing_and_takes_its_leases_back() {
     let pool = pool("closing");
     let (a, b) = (pool.get(100).expect("a lease"), pool.get(1 << 20).expect("a lease"));

@@ -1,13 +1,16 @@
 //! What happens where the system refuses something other than memory: each refusal in a process of its own.
 //!
-//! Functions of an executable go before those of the libraries, so those below serve core's calls. They refuse when told to.
+//! Functions of an executable go before those of the libraries, so those below serve core's calls. They refuse when told to,
+//! and so does the program's own allocator.
 
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::ffi::{c_int, c_long, c_void};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use millpond::{BufferPool, Check, Classes, ErrorKind, raw};
+use millpond::{BufferPool, Check, Classes, ErrorKind, Site, raw};
 
 const VARIABLE: &str = "MILLPOND_TEST_REFUSED";
 
@@ -22,13 +25,31 @@ const KEY: u32 = 1 << 7;
 const LOOK: u32 = 1 << 8;
 const RANDOM: u32 = 1 << 9;
 const STACK: u32 = 1 << 10;
+const HEAP: u32 = 1 << 11;
+const RESERVE: u32 = 1 << 12;
+const TABLE: u32 = 1 << 13;
+const MAP: u32 = 1 << 14;
 
 static REFUSED: AtomicU32 = AtomicU32::new(0);
+/// How often the heap gives before it is refused.
+static LEFT: AtomicU32 = AtomicU32::new(0);
 /// How often something was refused.
 static TIMES: AtomicU32 = AtomicU32::new(0);
 
+thread_local! {
+    /// Whether the heap is refused to this thread; not to the harness's.
+    static SUBJECT: Cell<bool> = const { Cell::new(false) };
+}
+
 fn refuse(what: u32) {
+    SUBJECT.set(what != 0);
     REFUSED.store(what, Ordering::SeqCst);
+}
+
+/// Refuses the heap after it gave so often.
+fn refuse_heap_after(times: u32) {
+    LEFT.store(times, Ordering::SeqCst);
+    refuse(HEAP);
 }
 
 fn times() -> u32 {
@@ -86,10 +107,27 @@ extern "C" fn getrandom(to: usize, len: usize, flags: usize) -> isize {
 
 #[unsafe(no_mangle)]
 extern "C" fn mprotect(start: usize, len: usize, protection: c_int) -> c_int {
-    if protection == libc::PROT_NONE && is_refused(FORBID) {
+    let what = if protection == libc::PROT_NONE { FORBID } else { TABLE };
+    if is_refused(what) {
         return failed(libc::ENOMEM) as c_int;
     }
     ask(libc::SYS_mprotect, [start, len, protection as usize, 0, 0, 0]) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mmap(
+    start: usize,
+    len: usize,
+    protection: c_int,
+    flags: c_int,
+    file: c_int,
+    offset: usize,
+) -> *mut c_void {
+    if is_refused(if protection == libc::PROT_NONE { RESERVE } else { MAP }) {
+        failed(libc::ENOMEM);
+        return libc::MAP_FAILED;
+    }
+    ask(libc::SYS_mmap, [start, len, protection as usize, flags as usize, file as usize, offset]) as *mut c_void
 }
 
 #[unsafe(no_mangle)]
@@ -188,6 +226,28 @@ extern "C" fn atexit(function: extern "C" fn()) -> c_int {
     unsafe { __cxa_atexit(function, std::ptr::null_mut(), std::ptr::null_mut()) }
 }
 
+struct Heap;
+
+#[global_allocator]
+static ALLOCATOR: Heap = Heap;
+
+// SAFETY: the system's allocator, which sometimes refuses.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let spent = || LEFT.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err();
+        if SUBJECT.get() && REFUSED.load(Ordering::SeqCst) == HEAP && spent() && is_refused(HEAP) {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
 /// What a program does with a pool, with one thread and with two, and how its books are afterwards.
 fn use_it(pool: &BufferPool) {
     let mut seen = std::collections::HashSet::new();
@@ -198,8 +258,8 @@ fn use_it(pool: &BufferPool) {
             lease.fill(7);
             let handle = lease.into_raw();
             assert!(seen.insert(handle.id), "a handle is used once");
-            raw::put(pool.id(), handle.id, None, millpond::Site::NONE).expect("live");
-            let twice = raw::put(pool.id(), handle.id, None, millpond::Site::NONE).expect_err("twice");
+            raw::put(pool.id(), handle.id, None, Site::NONE).expect("live");
+            let twice = raw::put(pool.id(), handle.id, None, Site::NONE).expect_err("twice");
             assert_eq!(twice.kind(), ErrorKind::DoublePut);
         }
     }
@@ -289,6 +349,41 @@ fn case(name: &str) {
             stats.check().expect("the books");
             assert_eq!((stats.unguarded, stats.in_use, stats.created), (0, 0, stats.destroyed));
         }
+        "forbid a kept one" | "forbid a kept one for good" => {
+            let pool = guarded();
+            let stock = raw::Stock::new(&pool).expect("a stock");
+            let lease = stock.lease(100, false, true, Site::NONE).expect("memory").expect("room");
+            assert!(lease.guarded);
+            refuse(FORBID);
+            let kept = stock.put_kept(lease.lease.id, 100, Site::NONE).expect("live").expect("guarded");
+            // SAFETY: its pages could not be made inaccessible, and nobody gets them while they are kept.
+            unsafe { lease.lease.data.write(1) };
+            if name == "forbid a kept one" {
+                refuse(0);
+            }
+            drop(kept);
+            refuse(0);
+            for _ in 0..2000 {
+                drop(pool.get(100).expect("a lease"));
+            }
+            let stats = pool.stats();
+            stats.check().expect("the books");
+            assert_eq!((stats.in_use, stats.created), (0, stats.destroyed));
+        }
+        "stain" => {
+            let pool = BufferPool::new(name).expect("a pool");
+            drop((0..300).map(|_| pool.get(100).expect("a lease")).collect::<Vec<_>>());
+            pool.set_check(Check::Full).expect("not off");
+            refuse(HEAP);
+            let lease = pool.get(100).map(|mut lease| (lease.as_mut_ptr(), lease.put().is_ok()));
+            refuse(0);
+            let (data, put) = lease.expect("a lease");
+            assert!(put);
+            // SAFETY: held back or idle, so still there; the write is the bug.
+            unsafe { data.wrapping_add(2).write(1) };
+            pool.trim();
+            pool.stats().check().expect("the books");
+        }
         "look" | "give back" => {
             // Large buffers of which little was used are cleared page by page, those without such a look whole.
             let classes = Classes::List(vec![8 << 20]);
@@ -301,6 +396,90 @@ fn case(name: &str) {
                 lease[len / 2] = 1;
                 drop(lease);
                 assert!(pool.get(8 << 20).expect("a lease").iter().all(|byte| *byte == 0));
+            }
+        }
+        "history" => {
+            let pool = BufferPool::new(name).expect("a pool");
+            let id = raw::retain(&pool);
+            drop((0..300).map(|_| pool.get(100).expect("a lease")).collect::<Vec<_>>());
+            pool.set_check(Check::Sites).expect("not off");
+            let here = Site::interned("here.c", 1, "");
+            refuse(HEAP);
+            let lease = raw::get(id, 100, here);
+            let put = lease.as_ref().map(|lease| raw::put(id, lease.id, None, here)).is_ok_and(|put| put.is_ok());
+            let twice = lease.as_ref().map(|lease| raw::put(id, lease.id, None, here).map_err(|error| error.kind()));
+            refuse(0);
+            assert!(put, "nothing is remembered of it, and it goes on");
+            assert_eq!(twice.expect("a lease"), Err(ErrorKind::DoublePut));
+            pool.stats().check().expect("the books");
+        }
+        "report" | "report json" => {
+            for after in 0..40 {
+                let pool = BufferPool::new(name).expect("a pool");
+                let mut lease = pool.get(100).expect("a lease");
+                lease.set_site(Site::interned(&"a long name of a script ".repeat(40), 1, ""));
+                refuse_heap_after(after);
+                pool.close().expect("closing needs no memory");
+                refuse(0);
+                drop(lease);
+            }
+        }
+        "names" => {
+            let known = Site::interned("known.py", 1, "f");
+            refuse(HEAP);
+            let (new, again) = (Site::interned("new.py", 2, "g"), Site::interned("known.py", 1, "f"));
+            refuse(0);
+            assert!(!new.is_known() && !again.is_known() && known.is_known());
+            // What has room for a text, and none or little more to remember it.
+            let mut known = 0;
+            for number in 0..3000 {
+                refuse_heap_after(2 + number % 2);
+                let site = Site::interned("more.py", number, "");
+                refuse(0);
+                known += u32::from(site.is_known());
+                let again = Site::interned("more.py", number, "");
+                assert!(again.is_known() && (again == site || !site.is_known()));
+                assert_eq!(again.to_string(), format!("more.py:{number}"));
+            }
+            assert!(known > 2900 && known < 3000, "{known}");
+        }
+        "blocks" => {
+            let pool = BufferPool::new(name).expect("a pool");
+            let stock = raw::Stock::new(&pool).expect("a stock");
+            let first = stock.counters().0;
+            refuse(HEAP);
+            drop(stock);
+            refuse(MAP);
+            let none = raw::Stock::new(&pool).map(drop).map_err(|error| error.kind());
+            refuse(0);
+            assert_eq!(none, Err(ErrorKind::NoMemory));
+            let stock = raw::Stock::new(&pool).expect("a stock");
+            // What could not be remembered stays mapped, and is not used again.
+            assert_ne!(stock.counters().0, first);
+            use_it(&pool);
+        }
+        "trace" | "trace at exit" => {
+            refuse(if name == "trace" { HEAP } else { EXIT });
+            let result = BufferPool::new(name).map(drop).map_err(|error| error.kind());
+            refuse(0);
+            assert_eq!(result, Err(ErrorKind::NoMemory));
+        }
+        "reserve" | "table" | "table of the heap" => {
+            refuse(if name == "reserve" { RESERVE } else { TABLE });
+            let pool = BufferPool::new(name).expect("a pool");
+            let error = pool.get(100).expect_err("no slot");
+            assert_eq!(error.kind(), ErrorKind::NoMemory, "{error}");
+            let guarded = guarded();
+            assert_eq!(guarded.get(100).expect_err("no slot").kind(), ErrorKind::NoMemory);
+            for pool in [&pool, &guarded] {
+                let stats = pool.stats();
+                stats.check().expect("the books");
+                assert_eq!((stats.gets, stats.created - stats.destroyed), (0, 0));
+            }
+            refuse(0);
+            for pool in [&pool, &guarded] {
+                drop(pool.get(100).expect("there is memory again"));
+                pool.stats().check().expect("the books");
             }
         }
         _ => unreachable!("{name}"),
@@ -316,14 +495,47 @@ fn child() {
     }
 }
 
-fn passes(name: &str) {
+/// Returns what the case said on standard error.
+fn passes(name: &str) -> String {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env(VARIABLE, name);
-    if name == "exit" {
-        command.env("MILLPOND_LEAKS", "report");
-    }
+    match name {
+        "exit" | "report" => command.env("MILLPOND_LEAKS", "report"),
+        "report json" => command.env("MILLPOND_LEAKS", "json"),
+        "trace" | "trace at exit" => command.env("MILLPOND_TRACE", "/dev/null"),
+        "table of the heap" => command.env("MILLPOND_POOL", "off"),
+        _ => &mut command,
+    };
     let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{name}: {said}");
+    said
+}
+
+#[test]
+fn without_a_heap_what_is_only_remembered_is_forgotten() {
+    passes("history");
+    passes("names");
+    passes("blocks");
+    for (name, whole) in [
+        ("report", "at close: 1 leases of 100 bytes are out"),
+        ("report json", "\"when\":\"close\",\"leases\":1,\"bytes\":100"),
+    ] {
+        let said = passes(name);
+        let without = said.matches("millpond: leases are out, and there is no memory to report them").count();
+        let (begun, ended) = (said.matches(whole).count(), said.matches("long name").count());
+        // First there is none for a report, then for all of it; never for a part.
+        assert!(without > 2 && begun > 2 && without + begun == 40 && ended >= begun, "{said}");
+    }
+    passes("trace");
+    passes("stain");
+}
+
+#[test]
+fn without_room_for_slots_there_is_no_lease_and_nothing_is_lost() {
+    for name in ["reserve", "table", "table of the heap"] {
+        passes(name);
+    }
 }
 
 #[test]
@@ -340,14 +552,16 @@ fn without_randomness_or_the_number_of_processors_pools_work() {
 
 #[test]
 fn what_cannot_be_set_up_is_an_error() {
-    for name in ["handler", "attributes", "stack", "exit"] {
+    for name in ["handler", "attributes", "stack", "exit", "trace at exit"] {
         passes(name);
     }
 }
 
 #[test]
 fn where_pages_cannot_be_forbidden_leases_are_not_guarded() {
-    for name in ["forbid at get", "forbid at put", "give back at put"] {
+    for name in
+        ["forbid at get", "forbid at put", "give back at put", "forbid a kept one", "forbid a kept one for good"]
+    {
         passes(name);
     }
 }

@@ -363,3 +363,29 @@ fn blocks_are_used_again_and_begin_at_nothing() {
     // SAFETY: blocks stay mapped for the life of the process.
     let _ = unsafe { address.read() };
 }
+
+#[test]
+fn a_stock_made_while_nothing_was_kept_gets_its_share_later() {
+    let pool = small("later");
+    pool.set_check(Check::Sites).expect("not off");
+    let stock = Stock::new(&pool).expect("a stock");
+    assert_eq!(stock.share(), 0);
+    pool.set_check(Check::On).expect("not off");
+    let share = stock.share();
+    assert!(share >= 16 << 10, "{share}");
+    assert_eq!(stock.share(), share);
+    drop(stock);
+    pool.stats().check().expect("the books");
+}
+
+#[test]
+fn a_token_whose_buffer_is_gone_is_over() {
+    let pool = small("gone");
+    let stock = Stock::new(&pool).expect("a stock");
+    let buffer = stock.take(1).expect("a buffer");
+    stock.give(buffer.token).expect("the stock's");
+    assert_eq!(pool.trim(), 65536);
+    let error = stock.give(buffer.token).expect_err("over");
+    assert_eq!(error.kind(), ErrorKind::DoublePut);
+    assert!(error.message().contains("put") && error.message().contains("second time"), "{error}");
+}

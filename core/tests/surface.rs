@@ -32,7 +32,7 @@ fn a_pool_tells_its_options() {
     assert_eq!((pool.name(), pool.class_sizes().len()), ("told", 9));
     let other = BufferPool::builder().build().expect("a pool");
     assert_eq!((other.limit_policy(), other.clear_policy()), (LimitPolicy::Fail, ClearPolicy::OnPut));
-    assert_eq!(other.thread_cache_bytes(), 2 << 20);
+    assert_eq!(other.thread_cache_bytes(), 8 << 20);
     assert!(other.max_retained_bytes() <= other.max_bytes() && other.max_bytes() > 1 << 20);
     assert!(other.name().starts_with("pool-"), "{}", other.name());
 }
@@ -287,4 +287,18 @@ fn a_mode_is_a_mode_of_its_own_pool() {
     let error = pool.set_check(on).expect_err("made with off");
     assert!(error.message().contains("check is \"on\"") && error.message().contains("has \"off\""), "{error}");
     pool.set_check(off).expect("as it is");
+}
+
+#[test]
+fn more_than_two_gigabytes_are_cleared_to_their_end() {
+    let len = (2 << 30) + 4096;
+    let pool = BufferPool::builder().name("huge").max_bytes(4 << 30).build().expect("a pool");
+    let mut lease = pool.get(len).expect("addresses");
+    let end = lease.as_mut_ptr().wrapping_add(len - 1);
+    // SAFETY: inside the length.
+    unsafe { end.write(7) };
+    let writer = lease.into_writer();
+    // SAFETY: still the lease's memory, which the writer holds.
+    assert_eq!(unsafe { end.read() }, 0);
+    assert_eq!(writer.capacity(), len);
 }

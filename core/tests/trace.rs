@@ -27,6 +27,8 @@ fn child() {
             let error = BufferPool::new("refused").expect_err("a wrong value");
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             eprintln!("{error}");
+            let again = BufferPool::new("refused").expect_err("still wrong");
+            assert_eq!(again.kind(), ErrorKind::InvalidArgument);
         }
         _ => {}
     }
@@ -61,6 +63,8 @@ fn work() {
     // SAFETY: waits for the child just made.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     assert_eq!(status, 0);
+    // A trace that ended does not begin again.
+    drop(BufferPool::new("late").expect("a pool"));
     // Out at the end: a line without its other half.
     std::mem::forget(first.get(99).expect("a lease"));
 }

@@ -400,6 +400,51 @@ mod tests {
     }
 
     #[test]
+    fn a_character_that_does_not_fit_is_left_out_whole() {
+        for (most, kept) in [(0, ""), (1, "a"), (2, "a"), (3, "aé"), (4, "aé"), (5, "aé"), (6, "aé€"), (9, "aé€")]
+        {
+            assert_eq!(head("aé€", most), kept, "{most}");
+        }
+        let mut room = [1 as c_char; 6];
+        // SAFETY: all but the last place of this array.
+        let mut out = unsafe { OutSlice::new(room.as_mut_ptr(), 5, "room") }.unwrap();
+        set_text(&mut out, "aé€");
+        assert_eq!(room.map(|c| c as u8), [b'a', 0xC3, 0xA9, 0, 1, 1]);
+    }
+
+    #[test]
+    fn nothing_is_written_beyond_the_room() {
+        let mut room = [1_u64; 3];
+        // SAFETY: the first two places of this array.
+        let mut out = unsafe { OutSlice::new(room.as_mut_ptr(), 2, "room") }.unwrap();
+        assert_eq!(out.capacity(), 2);
+        for index in [0, 1, 2, usize::MAX] {
+            out.set(index, 7);
+        }
+        assert_eq!(room, [7, 7, 1]);
+        // SAFETY: no room at all, for which any pointer will do.
+        let mut none = unsafe { OutSlice::<u64>::new(std::ptr::null_mut(), 0, "none") }.unwrap();
+        none.set(0, 7);
+        let mut texts = OutSlice::of(&mut []);
+        set_text(&mut texts, "nowhere to go");
+    }
+
+    #[test]
+    fn a_room_that_no_object_has_is_refused() {
+        let mut room = [1_u64; 1];
+        for capacity in [isize::MAX as usize / 8 + 1, usize::MAX] {
+            // SAFETY: refused before anything is done with it.
+            let error = unsafe { OutSlice::new(room.as_mut_ptr(), capacity, "room") }.err().unwrap();
+            assert!(error.message().contains(&format!("{capacity} elements")), "{error}");
+        }
+        // SAFETY: as above; nothing is written.
+        assert!(unsafe { OutSlice::new(room.as_mut_ptr(), isize::MAX as usize / 8, "room") }.is_ok());
+        // SAFETY: NULL is allowed.
+        let error = unsafe { OutSlice::<u64>::new(std::ptr::null_mut(), 1, "room") }.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::NullPointer);
+    }
+
+    #[test]
     fn a_tail_is_whole_characters() {
         assert_eq!(Tail::<8>::of("abc").as_str(), "abc");
         assert_eq!(Tail::<8>::of(format_args!("{}{}", "12345678", 9)).as_str(), "23456789");

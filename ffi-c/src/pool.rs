@@ -271,3 +271,158 @@ pub unsafe extern "C" fn millpond_pool_inject(pool: millpond_pool, what: *const 
 
 /// Longest text for millpond_pool_inject, in bytes.
 const INJECT_TEXT_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+    use crate::lease::{self, millpond_lease};
+    use crate::options::{MILLPOND_CLEAR_ON_PUT, MILLPOND_LIMIT_FAIL};
+    use millpond_status::*;
+
+    fn options(check: *const c_char) -> millpond_pool_options {
+        millpond_pool_options {
+            struct_size: size_of::<millpond_pool_options>(),
+            name: c"unit".as_ptr(),
+            classes: std::ptr::null(),
+            class_count: 0,
+            class_min: 0,
+            class_max: 0,
+            max_bytes: 0,
+            max_retained_bytes: 0,
+            alignment: 0,
+            thread_cache_bytes: 0,
+            wait_ms: 0,
+            maintain_every_ms: 0,
+            on_limit: MILLPOND_LIMIT_FAIL,
+            clear: MILLPOND_CLEAR_ON_PUT,
+            check,
+        }
+    }
+
+    fn pool(check: *const c_char) -> Result<millpond_pool, millpond_status> {
+        let (options, mut pool) = (options(check), 0);
+        // SAFETY: both are values of this function.
+        match unsafe { millpond_pool_new(&raw const options, &raw mut pool) } {
+            MILLPOND_OK => Ok(pool),
+            status => Err(status),
+        }
+    }
+
+    fn check_of(pool: millpond_pool) -> String {
+        let (mut text, mut len) = ([1 as c_char; 32], 0);
+        // SAFETY: room for as many bytes.
+        let status = unsafe { millpond_pool_check(pool, text.as_mut_ptr(), text.len(), &raw mut len) };
+        assert_eq!(status, MILLPOND_OK);
+        // SAFETY: ended by the function that was called.
+        let text = unsafe { CStr::from_ptr(text.as_ptr()) }.to_str().expect("ASCII").to_owned();
+        assert_eq!(text.len(), len);
+        text
+    }
+
+    fn get(pool: millpond_pool, len: usize) -> Result<millpond_lease, millpond_status> {
+        let mut lease = millpond_lease { id: 0, data: std::ptr::null_mut(), len: 0, capacity: 0 };
+        // SAFETY: a value of this function.
+        match unsafe { lease::millpond_get(pool, len, &raw mut lease) } {
+            MILLPOND_OK => Ok(lease),
+            status => Err(status),
+        }
+    }
+
+    #[test]
+    fn a_mode_is_an_option_is_told_and_changes() {
+        for mode in [c"off", c"on", c"sites", c"sample:17", c"full"] {
+            let made = pool(mode.as_ptr()).expect("a pool");
+            assert_eq!(check_of(made), mode.to_str().expect("ASCII"));
+            // SAFETY: strings of the program.
+            let changed = unsafe { millpond_pool_set_check(made, c"sites".as_ptr()) };
+            assert_eq!(changed, if mode == c"off" { MILLPOND_ERR_INVALID_ARGUMENT } else { MILLPOND_OK });
+            assert_eq!(check_of(made), if mode == c"off" { "off" } else { "sites" });
+            for (text, status) in [
+                (std::ptr::null(), MILLPOND_ERR_NULL),
+                (c"OFF".as_ptr(), MILLPOND_ERR_INVALID_ARGUMENT),
+                (c"a text that is longer than the name of any mode".as_ptr(), MILLPOND_ERR_INVALID_ARGUMENT),
+            ] {
+                // SAFETY: NULL or a string of the program.
+                assert_eq!(unsafe { millpond_pool_set_check(made, text) }, status);
+                if !text.is_null() {
+                    assert_eq!(pool(text).expect_err("no mode"), status);
+                }
+            }
+            assert_eq!(millpond_pool_free(made), MILLPOND_OK);
+            // SAFETY: a string of the program.
+            assert_eq!(unsafe { millpond_pool_set_check(made, c"on".as_ptr()) }, MILLPOND_ERR_INVALID_HANDLE);
+        }
+        // SAFETY: a string of the program.
+        assert_eq!(unsafe { millpond_pool_set_check(7, c"on".as_ptr()) }, MILLPOND_ERR_INVALID_HANDLE);
+        let made = pool(std::ptr::null()).expect("a pool");
+        let (mut text, mut len) = ([1 as c_char; 3], 0);
+        // SAFETY: room for two bytes.
+        assert_eq!(unsafe { millpond_pool_check(made, text.as_mut_ptr(), 2, &raw mut len) }, MILLPOND_OK);
+        assert_eq!((text, len), ([b'o' as c_char, 0, 1], 2));
+        // SAFETY: no room, and NULL for the length, which is refused.
+        let refused = unsafe { millpond_pool_check(made, std::ptr::null_mut(), 0, std::ptr::null_mut()) };
+        assert_eq!(refused, MILLPOND_ERR_NULL);
+        assert_eq!(millpond_pool_free(made), MILLPOND_OK);
+    }
+
+    #[test]
+    fn a_pool_fails_as_it_is_told() {
+        let made = pool(std::ptr::null()).expect("a pool");
+        let inject = |text: &CStr| {
+            // SAFETY: a string of the program.
+            unsafe { millpond_pool_inject(made, text.as_ptr()) }
+        };
+        assert_eq!(inject(c"get=2"), MILLPOND_OK);
+        let lease = get(made, 10).expect("the first");
+        assert_eq!(get(made, 10).err(), Some(MILLPOND_ERR_EXHAUSTED));
+        assert_eq!(inject(c"alloc=1"), MILLPOND_OK);
+        assert_eq!(get(made, 10_000).err(), Some(MILLPOND_ERR_NO_MEMORY));
+        assert_eq!(inject(c"p=1"), MILLPOND_OK);
+        assert_eq!(get(made, 10).err(), Some(MILLPOND_ERR_EXHAUSTED));
+        assert_eq!(inject(c"often"), MILLPOND_ERR_INVALID_ARGUMENT);
+        assert_eq!(get(made, 10).err(), Some(MILLPOND_ERR_EXHAUSTED), "as before");
+        assert_eq!(inject(c""), MILLPOND_OK);
+        let long = std::ffi::CString::new("get=1,".repeat(50)).expect("no NUL");
+        assert_eq!(inject(&long), MILLPOND_ERR_INVALID_ARGUMENT);
+        // SAFETY: NULL is refused.
+        assert_eq!(unsafe { millpond_pool_inject(made, std::ptr::null()) }, MILLPOND_ERR_NULL);
+        assert_eq!(lease::millpond_put(made, lease.id), MILLPOND_OK);
+        assert_eq!(millpond_pool_free(made), MILLPOND_OK);
+        // SAFETY: a string of the program.
+        assert_eq!(unsafe { millpond_pool_inject(made, c"".as_ptr()) }, MILLPOND_ERR_INVALID_HANDLE);
+    }
+
+    #[test]
+    fn the_handler_of_faults_is_installed_once() {
+        assert_eq!(millpond_report_faults(), MILLPOND_OK);
+        assert_eq!(millpond_report_faults(), MILLPOND_OK);
+    }
+
+    #[test]
+    fn functions_without_a_place_do_what_those_with_one_do() {
+        let made = pool(c"sites".as_ptr()).expect("a pool");
+        let mut lease = millpond_lease { id: 0, data: std::ptr::null_mut(), len: 0, capacity: 0 };
+        // SAFETY: a value of this function.
+        assert_eq!(unsafe { lease::millpond_try_get(made, 100, &raw mut lease) }, MILLPOND_OK);
+        assert_eq!((lease.len, lease.capacity), (100, 512));
+        assert_eq!(lease::millpond_put_used(made, lease.id, 101), MILLPOND_ERR_INVALID_ARGUMENT);
+        assert_eq!(lease::millpond_put_used(made, lease.id, 100), MILLPOND_OK);
+        let over = lease.id;
+        // SAFETY: a value of this function.
+        assert_eq!(unsafe { lease::millpond_get_timeout(made, 200, 1, &raw mut lease) }, MILLPOND_OK);
+        assert_ne!(lease.id, over);
+        assert_eq!(lease.len, 200);
+        assert_eq!(lease::millpond_put(made, over), MILLPOND_ERR_DOUBLE_PUT);
+        // SAFETY: a NUL-terminated string of this thread.
+        let said = unsafe { CStr::from_ptr(crate::status::millpond_last_error()) }.to_string_lossy().into_owned();
+        assert!(!said.contains(" at "), "no place is known: {said}");
+        assert_eq!(lease::millpond_put(made, lease.id), MILLPOND_OK);
+        // SAFETY: NULL is refused.
+        assert_eq!(unsafe { lease::millpond_try_get(made, 1, std::ptr::null_mut()) }, MILLPOND_ERR_NULL);
+        // SAFETY: as above.
+        assert_eq!(unsafe { lease::millpond_get_timeout(made, 1, 0, std::ptr::null_mut()) }, MILLPOND_ERR_NULL);
+        assert_eq!(millpond_pool_free(made), MILLPOND_OK);
+    }
+}

@@ -226,6 +226,24 @@ mod tests {
     }
 
     #[test]
+    fn texts_of_the_core_end_with_a_nul_in_c() {
+        assert_eq!(terminated::<4>("abc"), *b"abc\0");
+        assert_eq!(terminated::<1>(""), *b"\0");
+        for number in [0, -10, -99, 1] {
+            // SAFETY: both are NUL-terminated strings that live as long as the process.
+            let name = unsafe { CStr::from_ptr(millpond_status_name(number)) }.to_str().unwrap();
+            // SAFETY: as above.
+            let description = unsafe { CStr::from_ptr(millpond_status_description(number)) }.to_str().unwrap();
+            let expected = match number {
+                0 => ("MILLPOND_OK", "it worked"),
+                -10 => ("MILLPOND_ERR_DOUBLE_PUT", ErrorKind::DoublePut.description()),
+                _ => ("MILLPOND_ERR_UNKNOWN", "not a status of millpond"),
+            };
+            assert_eq!((name, description), expected);
+        }
+    }
+
+    #[test]
     fn a_long_message_is_cut_and_a_nul_replaced() {
         let long = format!("a\0b{}", "é".repeat(ROOM));
         record(&Error::new(ErrorKind::Io, long));

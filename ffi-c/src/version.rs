@@ -53,3 +53,19 @@ pub extern "C" fn millpond_version_number() -> u32 {
     const NUMBER: u32 = MILLPOND_VERSION_MAJOR * 1_000_000 + MILLPOND_VERSION_MINOR * 1_000 + MILLPOND_VERSION_PATCH;
     boundary::value(NUMBER, || Ok(NUMBER))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_written() {
+        assert_eq!(["0", "7", "10", "204", "4294967295"].map(number), [0, 7, 10, 204, u32::MAX]);
+        // SAFETY: a NUL-terminated string that lives as long as the process.
+        let text = unsafe { CStr::from_ptr(millpond_version()) };
+        assert_eq!(text.to_str().unwrap(), env!("CARGO_PKG_VERSION"));
+        let mut parts = env!("CARGO_PKG_VERSION").split(['.', '-']).map(number);
+        let expected = parts.by_ref().take(3).fold(0, |sum, part| sum * 1000 + part);
+        assert_eq!(millpond_version_number(), expected);
+    }
+}

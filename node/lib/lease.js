@@ -224,10 +224,9 @@ class Lease {
     return takenAway(station, this.#length, got, here)
   }
 
-  /** Returns the places of the get and of this call, 0 for one that is not recorded. */
+  /** Returns the places of the get, 0 if it was not recorded, and of this call. */
   #placesNow() {
-    const known = places.get(this)
-    return [known?.got ?? 0, known === undefined && !this.#station.recordSites ? 0 : callSite()]
+    return [places.get(this)?.got ?? 0, callSite()]
   }
 
   /** The lease is dead from here on. */
@@ -264,12 +263,12 @@ class Lease {
     return lease
   }
 
-  /** Makes a lease of a buffer that core knows itself; `site` is the place of the get, or 0. */
-  static #makeOwn(station, slab, length, site) {
+  /** Records the place of the get. A later lease of the buffer must not seem to have it: the put gives the buffer to core. */
+  #record(slab, site) {
     slab.row[slab.at + 3] = site
-    const lease = Lease.#make(station, slab, length)
-    if (site !== 0) places.set(lease, { got: site, put: 0 })
-    return lease
+    slab.weight = Infinity
+    places.set(this, { got: site, put: 0 })
+    if (!this.#station.external) this.#station.tell(slab)
   }
 
   /** What a put does beside, where core does not see it or somebody waits. */
@@ -311,18 +310,18 @@ class Lease {
       // This get is the first one that goes by what core says now.
       station.untilOwn--
     }
-    let guard = false
-    if (station.untilOwn < 0) {
-      station.restart()
-      guard = station.every > 0 && length <= GUARDED_MAX
-    }
+    const turn = station.takeTurn()
+    const guard = turn && station.every > 0 && length <= GUARDED_MAX
+    const site = turn || station.recordSites ? callSite() : 0
     if (length <= station.largest && !station.own && !guard) {
       const kind = station.sizes.findIndex((size) => size >= length)
       const magazine = station.magazines[kind]
       // More than once: a stolen buffer may lie on top.
       while (magazine.count > 0) {
         const lease = Lease.#pop(station, magazine, length)
-        if (lease !== undefined) return lease
+        if (lease === undefined) continue
+        if (site !== 0) lease.#record(lease.#slab, site)
+        return lease
       }
       const slab = station.take(kind)
       if (slab !== undefined) {
@@ -330,14 +329,18 @@ class Lease {
         if (station.clear === ON_GET) slab.dirty = slab.bytes
         magazine.countGet()
         station.counters[REQUESTED] += length
-        return Lease.#make(station, slab, length)
+        const lease = Lease.#make(station, slab, length)
+        if (site !== 0) lease.#record(slab, site)
+        return lease
       }
       // Only the policy "unpooled" goes on from here, with a buffer of the lease's own.
       if (withinLimit || station.onLimit >= 0) return undefined
     }
-    const site = station.recordSites || guard ? callSite() : 0
     const slab = station.takeOwn(length, withinLimit, guard, site)
-    return slab === undefined ? undefined : Lease.#makeOwn(station, slab, length, site)
+    if (slab === undefined) return undefined
+    const lease = Lease.#make(station, slab, length)
+    if (site !== 0) lease.#record(slab, site)
+    return lease
   }
 
   static #putLease(station, lease, options) {
@@ -424,9 +427,10 @@ class Lease {
     const known = places.get(this)
     const here = known !== undefined || station.recordSites ? callSite() : 0
     if (known !== undefined) known.put = here
+    const whole = slab.whole && station.external
     if (detach || !(slab.guarded || station.keeps)) {
-      native.putOwn(station.number, slab.index, slab.arrayBuffer, used, here)
-    } else if (native.putKept(station.number, slab.index, slab.arrayBuffer, used, here)) {
+      native.putOwn(station.number, slab.index, slab.arrayBuffer, used, here, whole)
+    } else if (native.putKept(station.number, slab.index, slab.arrayBuffer, used, here, whole)) {
       station.linger(slab)
     }
   }

@@ -21,8 +21,8 @@ const WATCH_ALL = 1
 const WATCH_SITES = 2
 const WATCH_KEEPS = 4
 
-/** Gets until core is asked for one where it does not want to be. */
-const UNWATCHED = 2 ** 30
+/** Each how manieth get has its place recorded where none needs to be: a prime, so that no loop always meets the same one. */
+const SITE_EVERY = 4093
 
 /** How many buffers, and bytes, are kept after a put that left their ArrayBuffers alive; the oldest goes first. */
 const KEPT_MAX = 64
@@ -65,6 +65,8 @@ class Slab {
     this.weight = kind < 0 || adopted || costly ? Infinity : this.bytes
     this.row = station.rowsOf(index)
     this.at = ((index % CHUNK_ROWS) * COLUMNS) | 0
+    // Where the rows are in memory of V8's own, nobody else takes the last buffer's place away.
+    this.row[this.at + 3] = 0
     /** Somebody asked a view for its ArrayBuffer. */
     this.whole = false
     /** It was put with `detach: false`: an earlier tenant may still have its ArrayBuffer. */
@@ -134,8 +136,10 @@ class Station {
     this.keeps = false
     /** Each how manieth lease is to be guarded; 0 for none. */
     this.every = 0
-    /** Gets until one asks core, whatever is idle here: below 0 it is this one. */
+    /** Gets until one that something is done for, whatever is idle here: below 0 it is this one. */
     this.untilOwn = 0
+    /** The same where every get asks core. */
+    this.untilTurn = 0
     /** Buffers of leases that are over whose ArrayBuffers are alive, the oldest first. */
     this.kept = []
     this.keptBytes = 0
@@ -352,10 +356,21 @@ class Station {
     this.setWaiters(this.waiters)
   }
 
-  /** Counts anew the gets until core is to be asked for one. */
+  /** Counts anew the gets until the next turn, and those that are served without asking. */
   restart() {
-    if (this.own) this.untilOwn = -1
-    else this.untilOwn = this.every > 0 ? this.every - 1 : UNWATCHED
+    this.untilTurn = (this.every > 0 ? this.every : SITE_EVERY) - 1
+    this.untilOwn = this.own ? -1 : this.untilTurn
+  }
+
+  /** Says whether it is this get's turn to be guarded, or to have its place recorded. */
+  takeTurn() {
+    if (this.untilOwn >= 0) return false
+    if (this.own) {
+      this.untilOwn = -1
+      if (--this.untilTurn >= 0) return false
+    }
+    this.restart()
+    return true
   }
 
   /** Counts a misuse and throws core's error for it; `got`, `firstPut` and `here` are numbers of places, or 0. */

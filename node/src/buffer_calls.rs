@@ -87,7 +87,7 @@ fn give(call: &Call<'_>) -> Outcome<Value> {
     call.undefined()
 }
 
-/// putOwn(station, index, arrayBuffer, used, site)
+/// putOwn(station, index, arrayBuffer, used, site, whole); whole: JavaScript had all of the ArrayBuffer
 fn put_own(call: &Call<'_>) -> Outcome<Value> {
     let (station, slab) = buffer(call)?;
     let lease = own(&slab)?;
@@ -95,17 +95,23 @@ fn put_own(call: &Call<'_>) -> Outcome<Value> {
     let site = handover::site(call.number(4)?);
     slab.seal(call.js, call.value(2)?)?;
     slab.leave();
+    if call.boolean(5)? {
+        station.stock().look_behind(lease, site)?;
+    }
     raw::put(station.pool().id(), lease, Some(used), site)?;
     call.undefined()
 }
 
-/// putKept(station, index, arrayBuffer, used, site) -> whether the ArrayBuffer stays alive, until endKept; as putOwn if not
+/// putKept(station, index, arrayBuffer, used, site, whole) -> whether the ArrayBuffer stays alive, until endKept; as putOwn if not
 fn put_kept(call: &Call<'_>) -> Outcome<Value> {
     let (station, slab) = buffer(call)?;
     let lease = own(&slab)?;
     let array_buffer = call.value(2)?;
     slab.verify(call.js, array_buffer)?;
-    let kept = match station.stock().put_kept(lease, call.size(3)?, handover::site(call.number(4)?)) {
+    let site = handover::site(call.number(4)?);
+    let looked = if call.boolean(5)? { station.stock().look_behind(lease, site) } else { Ok(()) };
+    let used = call.size(3)?;
+    let kept = match looked.and_then(|()| station.stock().put_kept(lease, used, site)) {
         Ok(kept) => kept,
         Err(error) => {
             // Of an overrun the memory is gone: no JavaScript has run since, and none sees it below.

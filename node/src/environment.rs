@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::{c_char, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
 
@@ -35,6 +34,7 @@ pub(crate) struct Environment {
     hooks: OnceCell<Hooks>,
     /// False where the host refuses ArrayBuffers over memory that is not V8's own.
     external: Cell<bool>,
+    ended: Cell<bool>,
     mover: Option<Mover>,
 }
 
@@ -45,6 +45,7 @@ impl Environment {
             stations: RefCell::new(Vec::new()),
             hooks: OnceCell::new(),
             external: Cell::new(true),
+            ended: Cell::new(false),
             mover: Mover::find(),
         });
         let data = Rc::into_raw(environment);
@@ -75,13 +76,15 @@ impl Environment {
         let hooks =
             Hooks { notify: js.reference(notify)?, error_class: js.reference(error_class)?, scratch: data, thread };
         self.external.set(external);
-        self.hooks.set(hooks).map_err(|_| internal("set up twice"))?;
-        let data = ptr::from_ref(self).cast_mut().cast::<c_void>();
-        call!(js, napi_add_env_cleanup_hook(Some(ending), data))
+        self.hooks.set(hooks).map_err(|_| internal("set up twice"))
     }
 
-    /// Reports the leases that are out at the end of this environment, which ends them.
-    fn report_leaks(&self) {
+    /// The environment ends, and its leases with it: reports those that are out. Called before the first of them is ended,
+    /// after the last JavaScript; where it is the main thread's, after the workers ended.
+    pub(crate) fn ends(&self) {
+        if self.ended.replace(true) {
+            return;
+        }
         let thread = self.thread();
         if thread == MAIN {
             raw::report_exit();
@@ -211,18 +214,11 @@ fn throw_plain(js: Js, error: &Error) {
     let _ = check(status, "napi_throw_error");
 }
 
-/// Node calls this when an environment begins to end: before the first finalizer, and after the workers of the main thread.
-unsafe extern "C" fn ending(data: *mut c_void) {
-    // SAFETY: `set_up` passed the environment, whose owner Node gives back later, to `uninstall`.
-    let environment = unsafe { &*data.cast::<Environment>() };
-    // A panic must not cross into Node; the report is lost then.
-    let _ = catch_unwind(AssertUnwindSafe(|| environment.report_leaks()));
-}
-
 /// Ends an environment's state; Node calls it once, after the last finalizer of its buffers.
 unsafe extern "C" fn uninstall(_env: sys::napi_env, data: *mut c_void, _hint: *mut c_void) {
     // SAFETY: `install` stored an `Rc::into_raw` pointer; Node hands it back once.
     let environment = unsafe { Rc::from_raw(data.cast::<Environment>().cast_const()) };
+    environment.ends();
     let stations = std::mem::take(&mut *environment.stations.borrow_mut());
     for station in stations.into_iter().flatten() {
         station.end();

@@ -222,6 +222,9 @@ impl Slab {
 
     /// Gives back what nothing in JavaScript reaches any more. `js` is there as long as JavaScript can run.
     pub(crate) fn unreachable(&self, js: Option<Js>) {
+        if js.is_none() {
+            self.station.environment().ends();
+        }
         match self.state.get() {
             State::Held => self.reclaim(js),
             State::Kept if js.is_none() => self.abandon_kept(),

@@ -35,11 +35,25 @@ else
   echo "SKIPPED: tests on Node 22 and 24, and the types (npm could not install test/tools)"
 fi
 
+echo "== what AddressSanitizer and valgrind see, on one Node"
+MILLPOND_TEST_TOOLS=on "${nodes[0]}" --expose-gc --test-reporter=tap --test test/memory-tools.test.js >"$scratch/tools.txt" || { cat "$scratch/tools.txt"; exit 1; }
+grep -E '^# (pass|skipped) ' "$scratch/tools.txt"
+sed -n 's/^ok .* - \(.*\) # SKIP \(.*\)/SKIPPED: \1 (\2)/p' "$scratch/tools.txt"
+
 for node in "${nodes[@]}"; do
   echo "== tests on Node $("$node" --version)"
   "$node" --expose-gc --test-timeout=60000 --test-reporter=tap --test test/*.test.js | grep -vE '^(    |  |# Subtest|ok )' || exit 1
   "$node" --expose-gc test/spec_runner.mjs >"$scratch/spec.txt" || { grep FAILED "$scratch/spec.txt"; exit 1; }
   tail -n 1 "$scratch/spec.txt"
+  modes=(MILLPOND_CHECK={sample:1,full} MILLPOND_POOL=off MILLPOND_LEAKS=report)
+  # What these do is the same in every Node.
+  [ "$node" != "${nodes[0]}" ] || modes=(MILLPOND_CHECK={off,sites,sample:1000} "${modes[@]}")
+  for mode in "${modes[@]}"; do
+    env "$mode" "$node" --expose-gc test/spec_runner.mjs >"$scratch/mode.txt" 2>"$scratch/reports.txt" || { grep FAILED "$scratch/mode.txt"; exit 1; }
+    tail -n 1 "$scratch/mode.txt"
+  done
+  # The scenarios leave leases live at the close of their pools.
+  grep -q '^millpond: pool .* at close: ' "$scratch/reports.txt"
   "$node" --expose-gc test/leak.js
   echo "== the same in V8's own memory, as Electron has it"
   MILLPOND_NODE_EXTERNAL=off "$node" --expose-gc --test-timeout=60000 --test-reporter=tap --test test/*.test.js | grep -E '^# (tests|pass|fail|skipped) |^not ok' || exit 1

@@ -1,5 +1,6 @@
 // Runs every scenario of tests/spec through the package's public API; tests/spec/README.md has the format.
-// Needs --expose-gc: the verb "lose" runs the collector.
+// Needs --expose-gc: the verb "lose" runs the collector. MILLPOND_CHECK and MILLPOND_POOL choose a mode, in which that is not
+// compared that the README lists.
 import assert from 'node:assert/strict'
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,6 +17,15 @@ const size = (value) => (typeof value === 'string' ? SIZES[value] : value)
 /** The largest size that JavaScript can tell from the next one stands for "no limit" in options. */
 const option = (value) => (value === 'ISIZE_MAX' ? Number.MAX_SAFE_INTEGER : value in SIZES ? size(value) : value)
 const camel = (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase())
+
+const unpooled = process.env.MILLPOND_POOL === 'off'
+const mode = unpooled ? 'without pooling' : `in mode ${process.env.MILLPOND_CHECK ?? 'on'}`
+const sampled = mode.startsWith('in mode sample:')
+/** Buffers are not used again at once, or stand on pages of their own: numbers that depend on it are not compared. */
+const otherwise = unpooled || sampled || mode === 'in mode full'
+const DEPENDS = ['allocations', 'hits', 'created', 'destroyed', 'discarded', 'retained_buffers', 'retained_bytes', 'trimmed_bytes']
+/** What is written behind the length is not found, or not possible. */
+const looksAway = unpooled || sampled || mode === 'in mode off'
 
 function poolOptions({ classes, on_limit: onLimit, clear, maintain_every_ms: every, ...rest } = {}) {
   const options = Object.fromEntries(Object.entries(rest).map(([name, value]) => [camel(name), option(value)]))
@@ -54,10 +64,14 @@ const VERBS = {
     assert.throws(() => { try { throw own } finally { t.lease(s)[Symbol.dispose]() } }, (error) => error === own)
   }],
   len: ['lease is', (t, s) => assert.equal(t.lease(s).length, s.is)],
-  capacity: ['lease is', (t, s) => assert.equal(t.lease(s).capacity, s.is)],
+  capacity: ['lease is', (t, s) => {
+    if (otherwise) assert.ok(t.lease(s).capacity >= t.lease(s).length)
+    else assert.equal(t.lease(s).capacity, s.is)
+  }],
   write: ['lease byte at count', (t, s) => part(t, s).fill(s.byte)],
   read: ['lease byte at count', (t, s) => assert.ok(part(t, s).every((byte) => byte === s.byte), `not every byte is ${s.byte}`)],
   overrun: ['lease by', (t, s) => {
+    if (looksAway) throw new Skip(`an overrun is not found ${mode}, or V8 knows nothing behind the length`)
     const { buffer } = t.lease(s)
     new Uint8Array(buffer.buffer, buffer.byteOffset + buffer.length, s.by).fill(0xa5)
   }],
@@ -93,7 +107,12 @@ const VERBS = {
   }],
   stats: ['pool is at_least at_most classes', (t, s) => {
     const stats = t.pool(s).stats()
-    const check = (from, wanted = {}, compare) => Object.entries(wanted).forEach(([name, value]) => compare(field(from, name), value, name))
+    const check = (from, wanted = {}, compare) => {
+      for (const [name, value] of Object.entries(wanted)) {
+        const found = field(from, name)
+        if (!otherwise || !DEPENDS.includes(name)) compare(found, value, name)
+      }
+    }
     check(stats, s.is, (found, value, name) => assert.equal(found, size(value), name))
     check(stats, s.at_least, (found, value, name) => assert.ok(found >= value, `${name} is ${found}`))
     check(stats, s.at_most, (found, value, name) => assert.ok(found <= value, `${name} is ${found}`))
@@ -103,7 +122,7 @@ const VERBS = {
     }
   }],
   class_sizes: ['pool is', (t, s) => assert.deepEqual(t.pool(s).classSizes, s.is)],
-  trim: ['pool at_least', (t, s) => assert.ok(t.pool(s).trim() >= (s.at_least ?? 0), 'too little was given back')],
+  trim: ['pool at_least', (t, s) => assert.ok(t.pool(s).trim() >= (otherwise ? 0 : (s.at_least ?? 0)), 'too little was given back')],
   maintain: ['pool', (t, s) => t.pool(s).maintain()],
   close: ['pool', (t, s) => t.pool(s).close()],
   threads: ['count times steps', async (t, s) => {
@@ -201,7 +220,7 @@ if (isMainThread) {
     if (reason !== undefined) console.log(`SKIP ${each.name}: ${reason}`)
     counts[reason === undefined ? 'run' : 'skipped']++
   }
-  console.log(`spec node: ${all.length} scenarios, ${counts.run} run, ${counts.skipped} skipped, ${counts.failed} failed`)
+  console.log(`spec node ${mode}: ${all.length} scenarios, ${counts.run} run, ${counts.skipped} skipped, ${counts.failed} failed`)
   if (all.length === 0 || counts.failed > 0 || counts.run + counts.skipped !== all.length) process.exitCode = 1
 } else {
   const { pools, times, steps } = workerData

@@ -1,5 +1,6 @@
 //! Converts arguments; every refusal names the argument.
 
+use std::fmt;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
@@ -7,17 +8,17 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyString};
 
 use crate::errors::invalid;
+use crate::text;
 
 /// Longer timeouts are this long, a hundred years: nobody sees the difference and no clock overflows.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-fn type_name(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string())
-}
-
 /// Refuses a value of the wrong type.
 pub(crate) fn wrong_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    PyTypeError::new_err(format!("{name} must be {wanted}, not {}", type_name(value)))
+    match value.get_type().name() {
+        Ok(given) => text::plain::<PyTypeError>(value.py(), format_args!("{name} must be {wanted}, not {given}")),
+        Err(error) => error,
+    }
 }
 
 /// Converts a number of bytes: an int or what has `__index__`.
@@ -34,16 +35,15 @@ pub(crate) fn bytes(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
         Ok(number) => Ok(number),
         Err(error) if error.is_instance_of::<PyOverflowError>(py) => {
             let what = if number.lt(0)? { "negative" } else { "more than an address can hold" };
-            Err(invalid(py, format!("{name} is {what}: {}", shortened(&number)?)))
+            // Python itself refuses to print a huge one.
+            let bits: usize = number.call_method0("bit_length")?.extract()?;
+            Err(match bits > 256 {
+                true => invalid(py, format_args!("{name} is {what}: an integer of {bits} bits")),
+                false => invalid(py, format_args!("{name} is {what}: {}", number.str()?)),
+            })
         }
         Err(error) => Err(error),
     }
-}
-
-/// Shows a number; a huge one by its size, since Python itself refuses to print it.
-fn shortened(number: &Bound<'_, PyAny>) -> PyResult<String> {
-    let bits: usize = number.call_method0("bit_length")?.extract()?;
-    if bits > 256 { Ok(format!("an integer of {bits} bits")) } else { Ok(number.str()?.to_string()) }
 }
 
 /// Converts a number of bytes that may be left out.
@@ -69,7 +69,7 @@ pub(crate) fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration
         Err(error) => return Err(error),
     };
     if seconds.is_nan() || seconds < 0.0 {
-        return Err(invalid(py, format!("{name} is {seconds}; use a number of seconds of 0 or more")));
+        return Err(invalid(py, format_args!("{name} is {seconds}; use a number of seconds of 0 or more")));
     }
     Ok(Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST))
 }
@@ -82,9 +82,18 @@ pub(crate) fn choice<T: Copy>(name: &str, value: &Bound<'_, PyAny>, choices: &[(
     let text = text.to_string_lossy();
     match choices.iter().find(|(known, _)| *known == text) {
         Some((_, chosen)) => Ok(*chosen),
-        None => {
-            let known: Vec<String> = choices.iter().map(|(known, _)| format!("{known:?}")).collect();
-            Err(invalid(value.py(), format!("{name} is {text:?}; use one of {}", known.join(", "))))
+        None => Err(invalid(value.py(), format_args!("{name} is {text:?}; use one of {}", Names(choices)))),
+    }
+}
+
+/// Lists the names of choices.
+struct Names<'a, T>(&'a [(&'a str, T)]);
+
+impl<T> fmt::Display for Names<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (name, _)) in self.0.iter().enumerate() {
+            write!(f, "{}{name:?}", if number == 0 { "" } else { ", " })?;
         }
+        Ok(())
     }
 }

@@ -5,6 +5,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use crate::text;
+
 /// An argument that may be left out.
 pub(crate) type Argument<'py> = Option<Bound<'py, PyAny>>;
 
@@ -44,19 +46,20 @@ impl Call {
         let given = self.count as usize;
         if given != positional {
             let (wanted, s) = if positional == 1 { ("exactly one", "") } else { ("no", "s") };
-            return Err(PyTypeError::new_err(format!(
-                "{function}() takes {wanted} positional argument{s} ({given} given)"
-            )));
+            return Err(text::plain::<PyTypeError>(
+                py,
+                format_args!("{function}() takes {wanted} positional argument{s} ({given} given)"),
+            ));
         }
         // SAFETY: the caller's promise.
         let (arguments, named) = unsafe { self.spread(py) }?;
         for name in named.keys() {
             let name = name.cast_into::<PyString>()?;
             if name.to_string_lossy() != keyword {
-                return Err(PyTypeError::new_err(format!(
-                    "{function}() got an unexpected keyword argument '{}'",
-                    name.to_string_lossy()
-                )));
+                return Err(text::plain::<PyTypeError>(
+                    py,
+                    format_args!("{function}() got an unexpected keyword argument '{}'", name.to_string_lossy()),
+                ));
             }
         }
         let found = named.get_item(keyword)?;
@@ -71,8 +74,10 @@ impl Call {
     /// The fields are those of the running call.
     pub(crate) unsafe fn spread<'py>(self, py: Python<'py>) -> PyResult<(Vec<Bound<'py, PyAny>>, Bound<'py, PyDict>)> {
         let given = self.count as usize;
+        let mut positional = Vec::new();
+        positional.try_reserve_exact(given).map_err(|_| text::no_memory(py))?;
         // SAFETY: `given` positional arguments stand there.
-        let positional = (0..given).map(|index| unsafe { self.argument(py, index) }).collect();
+        positional.extend((0..given).map(|index| unsafe { self.argument(py, index) }));
         let named = PyDict::new(py);
         // SAFETY: null or the running call's tuple of names.
         if let Some(names) = unsafe { Bound::from_borrowed_ptr_or_opt(py, self.keywords) } {

@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
+use crate::text;
+
 /// What a class of the table derives from besides `Error`.
 #[derive(Copy, Clone)]
 enum Also {
@@ -177,8 +179,8 @@ fn class_of<'py>(py: Python<'py>, kind: ErrorKind) -> Option<&'py Bound<'py, PyT
 #[cold]
 pub(crate) fn to_py(py: Python<'_>, error: &Error) -> PyErr {
     match class_of(py, error.kind()) {
-        Some(class) => PyErr::from_type(class.clone(), error.message()),
-        None => pyo3::exceptions::PySystemError::new_err(error.message()),
+        Some(class) => text::exception(class.as_any(), error),
+        None => text::plain::<pyo3::exceptions::PySystemError>(py, error),
     }
 }
 
@@ -195,7 +197,10 @@ fn from_panic(py: Python<'_>, panic: &(dyn Any + Send)) -> PyErr {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    to_py(py, &Error::new(ErrorKind::Panic, format!("millpond failed inside: {text}. This is a bug, please report it")))
+    to_py(
+        py,
+        &Error::new(ErrorKind::Panic, format_args!("millpond failed inside: {text}. This is a bug, please report it")),
+    )
 }
 
 /// Runs a method's body; its panic becomes `InternalError`.

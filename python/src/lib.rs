@@ -19,6 +19,7 @@ mod pool;
 mod refs;
 mod site;
 mod stats;
+mod text;
 
 /// The native half of millpond; use the package `millpond`.
 #[pymodule(gil_used = true)]

@@ -9,6 +9,7 @@ use pyo3::types::PyString;
 
 use crate::args;
 use crate::errors::{invalid, shielded, to_py};
+use crate::text;
 
 /// Size classes, four for each doubling: a buffer is at most 25 % larger than what was asked for.
 ///
@@ -37,8 +38,8 @@ impl FourPerDoubling {
         shielded(py, || Ok(FourPerDoubling { min: args::bytes("min", min)?, max: args::bytes("max", max)? }))
     }
 
-    fn __repr__(&self) -> String {
-        format!("FourPerDoubling(min={}, max={})", self.min, self.max)
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        text::string(py, format_args!("FourPerDoubling(min={}, max={})", self.min, self.max))
     }
 }
 
@@ -145,7 +146,7 @@ fn class_list(value: &Bound<'_, PyAny>) -> PyResult<Classes> {
         return if text == "default" {
             Ok(Classes::Default)
         } else {
-            Err(invalid(py, format!("classes is {text:?}; the only name is \"default\"")))
+            Err(invalid(py, format_args!("classes is {text:?}; the only name is \"default\"")))
         };
     }
     let wrong = || args::wrong_type("classes", "\"default\", a sequence of ints or a FourPerDoubling", value);
@@ -155,6 +156,7 @@ fn class_list(value: &Bound<'_, PyAny>) -> PyResult<Classes> {
         if sizes.len() > 1024 {
             return Err(invalid(py, "classes has more than 1024 sizes; 128 are allowed"));
         }
+        sizes.try_reserve(1).map_err(|_| text::no_memory(py))?;
         sizes.push(args::bytes("an item of classes", &size?)?);
     }
     Ok(Classes::List(sizes))

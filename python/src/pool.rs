@@ -8,7 +8,7 @@ use millpond::{BufferPool, Check, ClearPolicy, Error, ErrorKind, Injection, Leas
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyList, PyString, PyTuple};
 
 use crate::errors::{self, shielded, to_py};
 use crate::lease::object;
@@ -16,6 +16,7 @@ use crate::lease::{LeaseObject, ending};
 use crate::options;
 use crate::site;
 use crate::stats::{LeakRecord, PoolStats};
+use crate::text;
 
 /// A named set of reusable buffers with limits and statistics.
 ///
@@ -35,7 +36,7 @@ use crate::stats::{LeakRecord, PoolStats};
 ///     clear: When bytes are zeroed between tenants: "on_put", "on_get", or "never" (contents are unspecified: for
 ///         pools with one tenant).
 ///     alignment: Of every buffer, a power of two from 64 to 2097152 bytes; 64 if left out.
-///     thread_cache_bytes: Idle memory each thread keeps for itself; 2 MiB if left out, 0 for none.
+///     thread_cache_bytes: Idle memory each thread keeps for itself; 8 MiB if left out, 0 for none.
 ///     check: How closely the pool looks at its leases: "off", "on", "sites" (places and threads of gets and puts are
 ///         recorded), "sample:N" (each N-th lease of up to 1 MiB stands on guarded pages, see report_faults) or "full"
 ///         (as "sites", and buffers are filled with a pattern and used again late). What the environment variable
@@ -138,11 +139,14 @@ impl Pool {
         let refusal = to_py(py, error);
         let held = self.held.load(Ordering::Relaxed);
         if error.kind() == ErrorKind::Exhausted && held > 0 {
-            let note = format!(
-                "{held} put leases that lent a view are still named and keep their buffers back; del the names"
+            let note = text::string(
+                py,
+                format_args!(
+                    "{held} put leases that lent a view are still named and keep their buffers back; del the names"
+                ),
             );
             // Without memory for the note the error goes without it.
-            let _ = refusal.value(py).call_method1("add_note", (note,));
+            let _ = note.and_then(|note| refusal.value(py).call_method1("add_note", (note,)));
         }
         refusal
     }
@@ -201,8 +205,8 @@ impl Pool {
 
     /// How closely the pool looks at its leases: "off", "on", "sites", "sample:N" or "full".
     #[getter]
-    fn check(&self, py: Python<'_>) -> PyResult<String> {
-        shielded(py, || Ok(self.core.check().to_string()))
+    fn check<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        shielded(py, || text::string(py, self.core.check()))
     }
 
     /// Changes how closely the pool looks at its leases, from the next get and put on. Idle memory that threads keep for
@@ -274,14 +278,18 @@ impl Pool {
 
     /// Returns the statistics as they are now. Reading never stops the pool.
     fn stats(&self, py: Python<'_>) -> PyResult<PoolStats> {
-        shielded(py, || Ok(PoolStats::new(self.core.name(), py.detach(|| self.core.stats()))))
+        shielded(py, || PoolStats::new(py, self.core.name(), py.detach(|| self.core.stats())))
     }
 
     /// Lists the leases that are out, the oldest first.
-    fn leaks(&self, py: Python<'_>) -> PyResult<Vec<LeakRecord>> {
+    fn leaks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         shielded(py, || {
             let leaks = py.detach(|| self.core.leaks()).map_err(|error| to_py(py, &error))?;
-            Ok(leaks.into_iter().map(LeakRecord::new).collect())
+            let list = PyList::empty(py);
+            for record in &leaks {
+                list.append(Bound::new(py, LeakRecord::new(py, record)?)?)?;
+            }
+            Ok(list)
         })
     }
 
@@ -315,9 +323,9 @@ impl Pool {
         self.close(py)
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         let state = if self.core.is_closed() { ", closed" } else { "" };
-        format!("<millpond.Pool '{}'{state}>", self.core.name())
+        text::string(py, format_args!("<millpond.Pool '{}'{state}>", self.core.name()))
     }
 }
 
@@ -440,10 +448,12 @@ pub(crate) fn default_pool(py: Python<'_>) -> PyResult<Bound<'_, Pool>> {
 /// Tries a put into a pool that the lease is not from; core refuses, counts it and gives the lease back.
 #[cold]
 pub(crate) fn foreign(pool: &Pool, lease: &LeaseObject) -> Error {
+    // Looked for first: it may run any Python code, which must not find the lease without its memory.
+    let here = site::here();
     if !lease.is_live() {
         return ending::refused(lease, ErrorKind::DoublePut);
     }
-    match lease.memory().take_lease().map(|guard| pool.core.put_at(guard, site::here)) {
+    match lease.memory().take_lease().map(|guard| pool.core.put_at(guard, || here)) {
         Some(Err(PutError { error, lease: Some(guard) })) => {
             lease.memory().set_lease(guard);
             error

@@ -61,6 +61,8 @@ pub(crate) fn is_sampled() -> bool {
 }
 
 /// Names the line of Python that runs now; [`Site::NONE`] when there is none.
+///
+/// Makes a frame object, which may start the collector: any Python code may run.
 #[cold]
 pub(crate) fn here() -> Site {
     Python::attach(|py| {
@@ -121,7 +123,7 @@ fn look(frame: &Bound<'_, PyAny>) -> Option<Place> {
     let code = unsafe { Bound::from_owned_ptr_or_opt(py, code.cast()) }?;
     let instruction: isize = frame.getattr(pyo3::intern!(py, "f_lasti")).ok()?.extract().ok()?;
     let at = (code.as_ptr().addr() >> 4).wrapping_mul(31).wrapping_add(instruction as usize) % KNOWN_MAX;
-    // SAFETY: the GIL is held, and nothing runs while this copy is made.
+    // SAFETY: the GIL is held, and nothing else runs while this copy is made.
     let known = unsafe { (*KNOWN.as_ptr())[at] };
     if ptr::eq(known.code, code.as_ptr()) && known.instruction == instruction {
         return Some(known.place);
@@ -140,7 +142,7 @@ fn name(frame: &Bound<'_, PyAny>, code: &Bound<'_, PyAny>) -> Option<Place> {
     let py = frame.py();
     let file = code.getattr(pyo3::intern!(py, "co_filename")).ok()?.cast_into::<PyString>().ok()?;
     let file = file.to_string_lossy();
-    if directory(py).is_some_and(|own| file.starts_with(own)) {
+    if is_ours(py, &file) {
         return Some(Place::Ours);
     }
     let function = code.getattr(pyo3::intern!(py, "co_qualname")).ok()?.cast_into::<PyString>().ok()?;
@@ -149,12 +151,15 @@ fn name(frame: &Bound<'_, PyAny>, code: &Bound<'_, PyAny>) -> Option<Place> {
     Some(Place::Users(Site::interned(&file, u32::try_from(line).unwrap_or(0), &function.to_string_lossy())))
 }
 
-/// Returns the directory of this package's own Python code, with a slash.
-fn directory(py: Python<'_>) -> Option<&str> {
-    static DIRECTORY: PyOnceLock<String> = PyOnceLock::new();
-    let found = DIRECTORY.get_or_try_init(py, || {
-        let file: String = py.import("millpond")?.getattr("__file__")?.extract()?;
-        Ok::<_, PyErr>(file.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("{directory}/")))
+/// Tells whether a file is this package's own Python code.
+fn is_ours(py: Python<'_>, file: &str) -> bool {
+    static ENTRY: PyOnceLock<Py<PyString>> = PyOnceLock::new();
+    let entry = ENTRY.get_or_try_init(py, || {
+        Ok::<_, PyErr>(py.import("millpond")?.getattr("__file__")?.cast_into::<PyString>()?.unbind())
     });
-    found.ok().map(String::as_str).filter(|directory| !directory.is_empty())
+    let Ok(entry) = entry.map_err(drop).and_then(|entry| entry.bind(py).to_str().map_err(drop)) else {
+        return false;
+    };
+    // The slash too: of a directory that begins with the same name nothing is ours.
+    entry.rfind('/').is_some_and(|slash| file.starts_with(&entry[..=slash]))
 }

@@ -1,10 +1,25 @@
 //! Shows core's statistics and leak records to Python.
 
+use std::fmt;
+
 use millpond::{ClassStats as CoreClassStats, LeakRecord as CoreLeakRecord, Stats};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::errors::{shielded, to_py};
+use crate::text;
+
+/// Shows the numbers that are not 0.
+struct Numbers<'a>(&'a [(&'a str, u64)]);
+
+impl fmt::Display for Numbers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (name, number)) in self.0.iter().filter(|(_, number)| *number > 0).enumerate() {
+            write!(f, "{}{name}={number}", if place == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
 
 /// Defines a class of counters with a read-only attribute for each, and whatever else is given.
 macro_rules! counters {
@@ -14,9 +29,8 @@ macro_rules! counters {
     ) => {
         $(#[$class_doc])*
         #[pyclass(frozen, module = "millpond")]
-        #[derive(Clone)]
         pub(crate) struct $class {
-            pool: String,
+            pool: Py<PyString>,
             core: $core,
         }
 
@@ -37,10 +51,10 @@ macro_rules! counters {
                 Ok(dict)
             }
 
-            fn __repr__(&self) -> String {
-                let numbers = [$((stringify!($field), self.$field())),*];
-                let shown: Vec<String> = numbers.iter().filter(|(_, n)| *n > 0).map(|(f, n)| format!("{f}={n}")).collect();
-                format!("<millpond.{} of pool '{}': {}>", stringify!($class), self.pool, shown.join(", "))
+            fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+                let numbers = Numbers(&[$((stringify!($field), self.$field())),*]);
+                let pool = self.pool.bind(py);
+                text::string(py, format_args!("<millpond.{} of pool '{pool}': {numbers}>", stringify!($class)))
             }
 
             $($extra)*
@@ -84,9 +98,12 @@ counters! {
     /// The same for each size class, ascending; what is oversized belongs to none.
     #[getter]
     fn classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let classes: Vec<ClassStats> =
-            self.core.classes.iter().map(|core| ClassStats { pool: self.pool.clone(), core: core.clone() }).collect();
-        PyTuple::new(py, classes)
+        let list = PyList::empty(py);
+        for core in self.core.classes.iter() {
+            let class = ClassStats { pool: self.pool.clone_ref(py), core: core.clone() };
+            list.append(Bound::new(py, class)?)?;
+        }
+        Ok(list.to_tuple())
     }
 
     /// Tells whether the numbers reconcile: gets = puts + in_use + detached + leaked, and
@@ -100,13 +117,13 @@ counters! {
 
     /// Formats the statistics in Prometheus' text format, labelled with the pool's name.
     fn to_prometheus(&self, py: Python<'_>) -> PyResult<String> {
-        shielded(py, || self.core.to_prometheus(&self.pool).map_err(|error| to_py(py, &error)))
+        shielded(py, || self.core.to_prometheus(self.pool.bind(py).to_str()?).map_err(|error| to_py(py, &error)))
     }
 }
 
 impl PoolStats {
-    pub(crate) fn new(pool: &str, core: Stats) -> PoolStats {
-        PoolStats { pool: pool.into(), core }
+    pub(crate) fn new(py: Python<'_>, pool: &str, core: Stats) -> PyResult<PoolStats> {
+        Ok(PoolStats { pool: text::string(py, pool)?.unbind(), core })
     }
 }
 
@@ -129,10 +146,9 @@ counters! {
 
 /// A lease that is out. Thread-safe. Fork: plain data.
 #[pyclass(frozen, get_all, module = "millpond")]
-#[derive(Clone)]
 pub(crate) struct LeakRecord {
     /// The pool's name.
-    pool: String,
+    pool: Py<PyString>,
     /// The length asked for, in bytes.
     len: usize,
     /// The buffer's capacity, in bytes.
@@ -141,25 +157,40 @@ pub(crate) struct LeakRecord {
     age: f64,
     /// "file:line in function" of the get; None where it was not recorded. It always is with check="sites" or "full" and in
     /// python -X dev, else now and then.
-    site: Option<String>,
+    site: Option<Py<PyString>>,
 }
 
 #[pymethods]
 impl LeakRecord {
-    fn __repr__(&self) -> String {
-        let site = self.site.as_deref().unwrap_or("an unknown place");
-        format!("<millpond.LeakRecord: {} bytes from pool '{}', {:.3} s ago, at {site}>", self.len, self.pool, self.age)
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        let LeakRecord { pool, len, age, site, .. } = self;
+        let pool = pool.bind(py);
+        match site {
+            Some(site) => {
+                let site = site.bind(py);
+                let shown =
+                    format_args!("<millpond.LeakRecord: {len} bytes from pool '{pool}', {age:.3} s ago, at {site}>");
+                text::string(py, shown)
+            }
+            None => text::string(
+                py,
+                format_args!(
+                    "<millpond.LeakRecord: {len} bytes from pool '{pool}', {age:.3} s ago, at an unknown place>"
+                ),
+            ),
+        }
     }
 }
 
 impl LeakRecord {
-    pub(crate) fn new(record: CoreLeakRecord) -> LeakRecord {
-        LeakRecord {
-            site: record.site.is_known().then(|| record.site.to_string()),
-            pool: record.pool,
+    pub(crate) fn new(py: Python<'_>, record: &CoreLeakRecord) -> PyResult<LeakRecord> {
+        let site = if record.site.is_known() { Some(text::string(py, record.site)?.unbind()) } else { None };
+        Ok(LeakRecord {
+            site,
+            pool: text::string(py, &record.pool)?.unbind(),
             len: record.len,
             capacity: record.capacity,
             age: record.age.as_secs_f64(),
-        }
+        })
     }
 }

@@ -100,6 +100,7 @@ print(int(sys.version_info >= (3, 11)))' </dev/null 2>/dev/null) || continue
       { echo "MILLPOND_$mode: status $?" >&2 && cat "$scratch/spec.log" >&2 && exit 1; }
     echo "MILLPOND_$mode: $(tail -n 1 "$scratch/spec.log")"
   done
+  INTERPRETER="$environment/bin/python" bash "$here/../tests/preload/run.sh" python 5
   runs=$((runs + 1))
 done
 [ "$runs" -gt 0 ] || { echo "no CPython >= 3.11 was tested" >&2 && exit 1; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import json
 import os
@@ -466,3 +467,60 @@ def test_memory_stays_the_same_in_modes_that_record(make_pool: MakePool) -> None
     for _ in range(4):
         turn()
     assert resident() - before < 1 << 20, sys.version
+
+
+def test_code_that_runs_while_a_place_is_looked_for_finds_no_living_lease(make_pool: MakePool) -> None:
+    """Looking makes a frame object, at which the collector starts up to 3.11, and with it any finalizer."""
+    pool, other = make_pool("test", check="sites"), make_pool("other", check="sites")
+    met: list[str] = []
+    views: list[memoryview] = []
+
+    class Meddler:
+        def __init__(self, lease: millpond.Lease) -> None:
+            self.itself, self.lease = self, lease
+
+        def __del__(self) -> None:
+            try:
+                views.append(memoryview(self.lease))
+                met.append("live")
+            except millpond.UseAfterPutError:
+                met.append("dead")
+
+    def in_a_new_frame(call: Callable[[], object]) -> None:
+        gc.enable()
+        call()
+
+    def end(act: Callable[[millpond.Lease], Callable[[], object]]) -> set[str]:
+        met.clear()
+        for _ in range(50):
+            lease = pool.get(100)
+            call = act(lease)
+            gc.disable()
+            Meddler(lease)
+            try:
+                in_a_new_frame(call)
+            except (millpond.OwnershipError, BufferError):
+                pass
+            gc.disable()
+            for view in views:
+                view[:] = bytes(len(view))
+                view.release()
+            views.clear()
+            if lease.live:
+                lease.put()
+        return set(met)
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        assert end(lambda lease: lease.put) <= {"dead"}
+        # A put that is refused, and a detach, meet views that were made before.
+        assert end(lambda lease: functools.partial(other.put, lease)) <= {"live", "dead"}
+        assert end(lambda lease: lease.detach) <= {"live", "dead"}
+    finally:
+        gc.set_threshold(*threshold)
+        gc.enable()
+    gc.collect()
+    assert sys.version_info >= (3, 12) or met
+    stats = pool.stats()
+    assert stats.gets == 150 == stats.puts + stats.detached and other.stats().foreign_puts == 50

@@ -2,7 +2,7 @@
 # Installs and builds what the Python and Node contenders and the real workloads need, below DIR:
 #   setup.sh DIR [python|node|upload|pmr]...     default: all four
 # A part that cannot be had writes its reason to DIR/missing/PART and does not stop the others. What is there and was made
-# from the same pins is kept; millpond itself is built anew each time, which is quick when nothing changed.
+# from the same pins and sources is kept.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -20,6 +20,13 @@ pinned() {
   [ -f "$stamp" ] && [ "$(cat "$@" | cksum)" = "$(cat "$stamp")" ]
 }
 
+# newer STAMP PATH...: whether one of the files or folders is younger than STAMP, or STAMP is not there.
+newer() {
+  local stamp=$1
+  shift
+  [ ! -f "$stamp" ] || [ -n "$(find "$@" -name __pycache__ -prune -o -newer "$stamp" -print -quit)" ]
+}
+
 python() {
   local wanted=${PYTHON:-} found
   # 3.11 where there is one: what earlier figures were measured with.
@@ -31,7 +38,10 @@ python() {
     "$dir/venv/bin/pip" install -q -r tests/bench/python/requirements.txt || return 1
     cat tests/bench/python/requirements.txt <(echo "$found") | cksum >"$dir/venv/pins"
   fi
-  "$dir/venv/bin/pip" install -q --force-reinstall --no-deps ./python
+  if newer "$dir/venv/millpond" Cargo.lock Cargo.toml core python/Cargo.toml python/pyproject.toml python/python python/src; then
+    "$dir/venv/bin/pip" install -q --force-reinstall --no-deps ./python || return 1
+    touch "$dir/venv/millpond"
+  fi
 }
 
 node() {
@@ -59,6 +69,7 @@ upload() {
 }
 
 pmr() {
+  newer "$dir/pmr" Cargo.lock Cargo.toml core ffi-c include tests/bench/workloads/pmr.cpp || return 0
   bash ffi-c/install.sh "$dir/prefix" || return 1
   local lib
   lib=$(dirname "$(find "$dir/prefix" -name libmillpond.so)")

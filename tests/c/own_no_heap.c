@@ -107,7 +107,8 @@ static void live(void) {
 
 int main(void) {
     long points = 0;
-    for (for_good = 0; for_good < 2; ++for_good) {
+    /* For good first: what a request leaves behind for the next ones must not have been given before. */
+    for (for_good = 1; for_good >= 0; --for_good) {
         for (long after = 0;; ++after) {
             refused = 0;
             left = after;

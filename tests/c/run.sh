@@ -216,6 +216,14 @@ scenarios() { # scenarios NAME LINK COMPILER...
   timeout 600 "$scratch/spec" <"$scratch/steps" >"$log" 2>&1
   local status=$?
   judge "$name" $status <(grep -v '^ok \|^SKIP ' "$log") "$(tail -n 1 "$log")"
+  # The library and the checks of the two builds are the same: one of them in the other modes will do.
+  [ "$link" = shared ] || return 0
+  local mode
+  for mode in CHECK={off,on,sites,sample:1,sample:1000,full} POOL=off; do
+    env "MILLPOND_$mode" timeout 600 "$scratch/spec" <"$scratch/steps" >"$log" 2>&1
+    status=$?
+    judge "$name MILLPOND_$mode" $status <(grep -v '^ok \|^SKIP ' "$log") "$(tail -n 1 "$log")"
+  done
 }
 if ! has "$python"; then
   skip "the ownership scenarios in C" python3

@@ -51,35 +51,41 @@ executables() { # executables COMMAND...: the test programs that a build has mad
 }
 
 if [ "${1:-}" != --report ]; then
-  all=(cargo test -p millpond -p millpond-c -p millpond-tests --lib --tests)
+  all=(cargo test -p millpond -p millpond-c -p millpond-tests --lib)
+  # All test programs but the one that measures the process's memory, of which the counters are a part.
+  for each in core/tests/*.rs ffi-c/tests/*.rs tests/tests/*.rs tests/tests/*/main.rs; do
+    each=${each%/main.rs}
+    case $each in tests/tests/memory.rs) ;; *) all+=(--test "$(basename "$each" .rs)") ;; esac
+  done
   # The compiler's own runs write profiles too, of build scripts and macros: not here.
   export LLVM_PROFILE_FILE=$target/ignored-%m.profraw
   echo "--- building"
   "${all[@]}" --no-run --quiet
   short cargo test --no-run --quiet
   cargo build --quiet -p millpond-c
-  {
-    executables "${all[@]}"
-    executables short cargo test
-    echo "$target/debug/libmillpond.so"
-  } >"$target/objects"
-  rm -rf "$target/raw" "$target"/ignored-*
-  mkdir "$target/raw"
-  # %m: a file for each program; %c: counted in the mapped file itself.
-  export LLVM_PROFILE_FILE=$target/raw/%m%c.profraw
+  rm -rf "$target"/{rust,short,c} "$target"/ignored-*
+  mkdir "$target"/{rust,short,c}
+  executables "${all[@]}" >"$target/rust/objects"
+  executables short cargo test >"$target/short/objects"
+  echo "$target/debug/libmillpond.so" >"$target/c/objects"
   # Fewer of what only repeats.
-  export MILLPOND_FORGE=100000 MILLPOND_THREADS=1000 MILLPOND_FORK_CHILDREN=50 PROPTEST_CASES=100
-  run "${all[@]}"
-  run short cargo test
+  export MILLPOND_FORGE=100000 MILLPOND_HANDLES=200000 MILLPOND_THREADS=1000 MILLPOND_FORK_CHILDREN=50 PROPTEST_CASES=100
+  # %m: a file for each program; %c: counted in the mapped file itself.
+  LLVM_PROFILE_FILE=$target/rust/%m%c.profraw run "${all[@]}"
+  LLVM_PROFILE_FILE=$target/short/%m%c.profraw run short cargo test
   # The library knows AddressSanitizer and valgrind and does more under them.
   export MILLPOND_LIB_DIR=$target/debug STRICT=1
   for part in "c99 " "c++17 shared" "spec c shared" "readme" "asan own_" "valgrind own_table"; do
-    run bash tests/c/run.sh "$part"
+    LLVM_PROFILE_FILE=$target/c/%m%c.profraw run bash tests/c/run.sh "$part"
   done
+  MILLPOND_CHECK=sample:1 LLVM_PROFILE_FILE=$target/c/%m%c.profraw run bash tests/c/run.sh "asan api_pool"
 fi
 
-"$profdata" merge --sparse "$target"/raw/*.profraw -o "$target/merged.profdata"
-objects=()
-while read -r object; do objects+=(-object "$object"); done <"$target/objects"
-"$cov" export --instr-profile="$target/merged.profdata" "${objects[@]}" >"$target/export.json" 2>"$target/log"
-"$python" tests/coverage/report.py "$target/export.json" tests/coverage/allowed.toml . "${floors[@]}"
+# Each build by itself: functions of the same name are not the same in all of them.
+for each in rust short c; do
+  "$profdata" merge --sparse "$target/$each"/*.profraw -o "$target/$each/profile"
+  objects=()
+  while read -r object; do objects+=(-object "$object"); done <"$target/$each/objects"
+  "$cov" export --instr-profile="$target/$each/profile" "${objects[@]}" >"$target/$each/export.json" 2>"$target/log"
+done
+"$python" tests/coverage/report.py tests/coverage/allowed.toml . "$target"/{rust,short,c}/export.json "${floors[@]}"

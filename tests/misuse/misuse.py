@@ -194,7 +194,7 @@ asan, memcheck ...    the tool's report; "here": its stack names the line of the
 compiler E...         the compiler refuses the program with this error, at the line of the bug
 works                 not a bug with this pool: legal, and the outcome was checked
 In every column but "plain", MILLPOND_LEAKS=report is set; a leak is not reported without.
-The libraries are the stock release ones; Rust's asan column is the crate built with -Zsanitizer=address and -rdynamic.
+The libraries are the stock release ones; Rust's asan column is the crate built with -Zsanitizer=address.
 """
 
 

@@ -168,8 +168,7 @@ def rust_library(asan):
     variables = {"RUSTC_BOOTSTRAP": "1", "RUSTFLAGS": "-Zsanitizer=address", "CARGO_TARGET_DIR": str(base)}
     command(["cargo", "build", "--release", "-p", "millpond", "--target", host], **variables)
     built = base / host / "release"
-    # Without -rdynamic the run-time library's functions are not to be found from inside the program.
-    flags = ["-Zsanitizer=address", "--target", host, "-C", "link-arg=-rdynamic"]
+    flags = ["-Zsanitizer=address", "--target", host]
     return [*flags, "--extern", f"millpond={built}/libmillpond.rlib", "-L", f"dependency={built}/deps"]
 
 

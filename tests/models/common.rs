@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::buffer::raw::{self, RawLease};
 use crate::buffer::{cache, guard, registry, slot};
 use crate::sync;
-pub(super) use crate::sync::primitives::engine;
 use crate::sync::primitives;
+pub(super) use crate::sync::primitives::engine;
 
 use crate::{BufferPool, Builder, Classes, ClearPolicy, ErrorKind, Site, Stats};
 

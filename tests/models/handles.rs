@@ -188,7 +188,7 @@ fn a_lookup_never_tells_of_another_buffer() {
         let (slot, handle) = leased();
         let other = spawn(move || slot.look(handle).map(|(data, _, capacity)| (data as usize, capacity)));
         assert!(slot.end_handle(handle));
-        slot::free(slot);
+        slot::free(slot, 0);
         assert_eq!(slot::index_of(present(slot_of(0x2000, 2 * SIZE))), slot::index_of(handle));
         let found = other.join();
         assert!(matches!(found, Some((0x1000, SIZE)) | None), "{found:?}");
@@ -201,7 +201,7 @@ fn a_handle_that_was_valid_is_known_as_such() {
         let (slot, handle) = leased();
         let other = spawn(move || kind(raw::check(handle)).map(drop));
         assert!(slot.end_handle(handle));
-        slot::free(slot);
+        slot::free(slot, 0);
         let found = other.join();
         assert!(matches!(found, Ok(()) | Err(ErrorKind::UseAfterPut)), "{found:?}");
     });
@@ -214,7 +214,7 @@ fn a_handle_of_a_freed_slot_stays_over() {
         let other = spawn(move || slot.end_handle(handle));
         let mine = slot.end_handle(handle);
         if mine {
-            slot::free(slot);
+            slot::free(slot, 0);
             let next = slot_of(0x2000, SIZE);
             assert!(std::ptr::eq(next, slot));
             assert!(!other.join(), "the handle is over");
@@ -246,7 +246,7 @@ fn the_last_handle_of_a_slot_ends_once() {
             let won = slot.end_handle(last);
             if won {
                 assert!(slot.is_worn_out());
-                slot::free(slot);
+                slot::free(slot, 0);
             }
             won
         };
@@ -266,7 +266,7 @@ fn a_renewed_lease_leaves_its_old_handle_behind() {
         slot.len.store(SIZE, Ordering::Release);
         let other = spawn(move || (slot.look(last).map(|(_, len, _)| len), slot.end_handle(last)));
         let mine = slot.end_handle(last);
-        let renewed = mine.then(|| slot::renew(slot).expect("a slot"));
+        let renewed = mine.then(|| slot::renew(slot, 0).expect("a slot"));
         let (found, theirs) = other.join();
         assert!(mine != theirs);
         assert!(matches!(found, Some(SIZE) | None), "{found:?}");
@@ -282,7 +282,7 @@ fn two_new_buffers_have_two_slots() {
     explore("two new buffers have two slots", None, || {
         let (old, handle) = leased();
         assert!(old.end_handle(handle));
-        slot::free(old);
+        slot::free(old, 0);
         let other = spawn(|| slot_of(0x2000, SIZE));
         let mine = slot_of(0x3000, SIZE);
         let theirs = other.join();
@@ -296,7 +296,7 @@ fn a_slot_that_is_freed_serves_one_buffer() {
     explore("a slot that is freed while another is taken serves one buffer", None, || {
         let (old, handle) = leased();
         assert!(old.end_handle(handle));
-        let other = spawn(move || slot::free(old));
+        let other = spawn(move || slot::free(old, 0));
         let mine = slot_of(0x2000, SIZE);
         other.join();
         let next = slot_of(0x3000, SIZE);

@@ -1,8 +1,8 @@
 //! A pool lives as long as anybody can reach it, and goes once.
 
 use super::common::*;
-use crate::buffer::{raw, registry};
 use crate::ErrorKind;
+use crate::buffer::{raw, registry};
 
 #[test]
 fn of_two_references_the_last_one_ends_the_pool() {

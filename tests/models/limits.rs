@@ -138,10 +138,7 @@ fn a_put_into_a_cache_wakes_a_get_that_waits() {
         // All but one buffer.
         let rest = (256 << 10) - SIZE;
         pool.inner().reserve(rest);
-        let other = spawn_prepared(
-            move || get(id).id,
-            move |lease| put(id, lease).expect("live"),
-        );
+        let other = spawn_prepared(move || get(id).id, move |lease| put(id, lease).expect("live"));
         let next = raw::get_timeout(id, SIZE, LONG, Site::NONE).expect("the buffer that was put");
         other.join();
         put(id, next.id).expect("live");

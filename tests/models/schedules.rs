@@ -173,12 +173,7 @@ fn waiting_gets_and_caches() {
         // All but two buffers.
         let rest = (1 << 20) - 2 * SIZE;
         assert!(pool.inner().reserve(rest));
-        let putters = [(); 2].map(|()| {
-            spawn_prepared(
-                move || get(id).id,
-                move |lease| put(id, lease).expect("live"),
-            )
-        });
+        let putters = [(); 2].map(|()| spawn_prepared(move || get(id).id, move |lease| put(id, lease).expect("live")));
         let waiters = [(); 2].map(|()| {
             spawn(move || {
                 let next = raw::get_timeout(id, SIZE, Duration::from_secs(1 << 20), Site::NONE);
@@ -263,12 +258,15 @@ fn worn_out_slots() {
     draw("slots that wear out under three threads serve nobody twice", || {
         let pool = pool_without_caches();
         let id = pool.id();
-        let served = threads(3, move |_| (0..4).map(|_| get(id).id).inspect(|lease| put(id, *lease).expect("live")).collect::<Vec<_>>());
+        let served = threads(3, move |_| {
+            (0..4).map(|_| get(id).id).inspect(|lease| put(id, *lease).expect("live")).collect::<Vec<_>>()
+        });
         let mut all = served.concat();
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 12, "no handle comes twice");
-        all.iter().for_each(|lease| assert_eq!(put(id, *lease), Err(ErrorKind::DoublePut), "{}", slot::index_of(*lease)));
+        all.iter()
+            .for_each(|lease| assert_eq!(put(id, *lease), Err(ErrorKind::DoublePut), "{}", slot::index_of(*lease)));
         at_rest(&pool, 0);
     });
 }

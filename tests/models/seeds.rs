@@ -129,11 +129,7 @@ pub(crate) const SEEDS: &[Seed] = &[
         ("buffer/inner.rs", "self.closed.load(Ordering::SeqCst)", Blind(0)),
         ("modes::what_is_held_back_while_the_pool_closes_is_destroyed", "left: (1, 2)"),
     ),
-    seed(
-        "a lock lets two in",
-        ("", "lock", Skip),
-        ("locks::a_lock_that_is_tried_again_and_again_excludes", "left: 1"),
-    ),
+    seed("a lock lets two in", ("", "lock", Skip), ("locks::a_lock_that_is_tried_again_and_again_excludes", "left: 1")),
 ];
 
 #[cfg(loom)]

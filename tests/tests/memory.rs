@@ -9,10 +9,11 @@ use millpond::{BufferPool, Lease};
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
-/// Reads how much of the process is in memory, exact to the page (`VmRSS` lags behind by design).
+/// Reads how much memory of its own the process has, exact to the page (`VmRSS` lags behind by design). The pages of
+/// programs and libraries are not counted: they are the files', and come sixteen at a time.
 fn resident() -> u64 {
     let rollup = fs::read_to_string("/proc/self/smaps_rollup").expect("Linux says what is resident");
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("a line Rss");
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")).expect("a line Anonymous");
     line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number of KiB") * KIB
 }
 

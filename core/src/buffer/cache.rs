@@ -87,15 +87,15 @@ pub(crate) struct ThreadCache {
 
 #[cfg(not(millpond_models))]
 const _: () = {
-// What a pair stores into must not look like what it loads: processors compare the lower 12 bits of addresses first, and
-// a load that seems to meet a store waits for it. So these words, a magazine's and a slot's have offsets in their lines
-// that differ wherever one is stored and the other loaded, and only the magazine that is never used is a page apart from
-// them.
-assert!(std::mem::offset_of!(ThreadCache, requested) == 64);
-assert!(std::mem::offset_of!(ThreadCache, open) == 64 + 0x10);
-assert!(std::mem::offset_of!(ThreadCache, busy) == 64 + 0x20);
-assert!(std::mem::offset_of!(ThreadCache, magazines) == 128);
-assert!(std::mem::offset_of!(Magazine, hot) == 0x20);
+    // What a pair stores into must not look like what it loads: processors compare the lower 12 bits of addresses first, and
+    // a load that seems to meet a store waits for it. So these words, a magazine's and a slot's have offsets in their lines
+    // that differ wherever one is stored and the other loaded, and only the magazine that is never used is a page apart from
+    // them.
+    assert!(std::mem::offset_of!(ThreadCache, requested) == 64);
+    assert!(std::mem::offset_of!(ThreadCache, open) == 64 + 0x10);
+    assert!(std::mem::offset_of!(ThreadCache, busy) == 64 + 0x20);
+    assert!(std::mem::offset_of!(ThreadCache, magazines) == 128);
+    assert!(std::mem::offset_of!(Magazine, hot) == 0x20);
 };
 
 impl ThreadCache {
@@ -546,4 +546,41 @@ pub(crate) fn for_each_own(visit: impl FnMut(*const ThreadCache)) {
         let all = unsafe { &**table.all.get() };
         all.iter().copied().for_each(visit);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_magazine_of_no_class_takes_nothing() {
+        let full = Magazine::full();
+        assert_eq!((full.batch(), full.idle()), (0, 1));
+        let pool = crate::BufferPool::new("full").expect("a pool");
+        let lease = pool.get(10).expect("a lease");
+        assert!(!full.push(lease.slot()));
+        assert_eq!(full.idle(), 1);
+        full.spill(8, |_| panic!("nothing stands there"));
+    }
+
+    #[test]
+    fn classes_share_the_budget_and_hold_one_buffer_at_least() {
+        let sizes = [512, 4096, 65536, 1 << 20];
+        for (budget, expected) in [
+            (0, (0, 0)),
+            (511, (0, 0)),
+            (512, (1, 512)),
+            (8191, (1, 8191)),
+            (8192, (2, 4096)),
+            (3 * 65536 - 1, (2, (3 * 65536 - 1) / 2)),
+            (3 * 65536, (3, 65536)),
+            // Classes above 256 KiB are never cached.
+            (64 << 20, (3, (64 << 20) / 3)),
+        ] {
+            assert_eq!(shares(&sizes, budget), expected, "{budget}");
+        }
+        let many: Vec<usize> = (1..=100).map(|n| n * 64).collect();
+        assert_eq!(shares(&many, 64 << 20).0, MAGAZINES - 1);
+        assert_eq!(shares(&[1 << 20], 64 << 20), (0, 0));
+    }
 }

@@ -71,9 +71,7 @@ impl Inner {
     /// Serves a get that was admitted. `EXHAUSTED` is not counted.
     pub(crate) fn serve(&self, len: usize, patience: Patience) -> Result<Entry> {
         let class = self.table.index(len);
-        if self.clear != ClearPolicy::OnGet
-            && let Some(entry) = self.get_sampled(class, len)
-        {
+        if let Some(entry) = self.get_sampled(class, len) {
             return Ok(entry);
         }
         let (entry, zero) = match self.find_or_create(class, len) {

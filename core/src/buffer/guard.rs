@@ -186,7 +186,9 @@ impl Inner {
             Some(cache) => {
                 let left = cache.until_guarded.get();
                 cache.until_guarded.set(if left <= 1 { every.get() } else { left - 1 });
-                let idle = if left <= 1 { None } else { cache.pop_any(class, len) };
+                // What is cleared at get goes the long way.
+                let keeps = left > 1 && self.clear != ClearPolicy::OnGet;
+                let idle = if keeps { cache.pop_any(class, len) } else { None };
                 cache.leave();
                 if let Some(slot) = idle {
                     return Some(Entry::of(slot));
@@ -212,7 +214,7 @@ impl Inner {
         let capacity = len.max(1).next_multiple_of(memory::TAIL);
         let align = self.alignment();
         let inside = capacity.next_multiple_of(page.max(align));
-        if !self.reserve(self.charge(capacity)) {
+        if self.fails_alloc() || !self.reserve(self.charge(capacity)) {
             return None;
         }
         let Some(slot) = self.map_guarded(capacity, inside, page.max(align)) else {
@@ -373,10 +375,10 @@ pub(crate) fn past(handle: u64) -> Option<Past> {
 }
 
 /// Ends a guarded lease's slot, and makes its pages inaccessible for as long as its place is not needed.
-pub(crate) fn give_up(entry: Entry) {
+pub(crate) fn give_up(entry: Entry, pool_id: u64) {
     let place = place_of(entry.slot);
     let region = &TABLE[place];
-    slot::free(entry.slot);
+    slot::free(entry.slot, pool_id);
     let start = region.start.load(Ordering::Relaxed);
     let bytes = region.bytes.load(Ordering::Relaxed);
     let Some(base) = NonNull::new(start as *mut u8) else {

@@ -203,12 +203,12 @@ impl Inner {
         let class = self.class_of_capacity(capacity);
         let mapped = entry.slot.flags() & MAPPED != 0;
         if guard::is_guarded(entry.slot) {
-            guard::give_up(entry);
+            guard::give_up(entry, self.id);
             self.release();
             return;
         }
         if entry.slot.flags() & HEAP != 0 {
-            slot::free(entry.slot);
+            slot::free(entry.slot, self.id);
             // SAFETY: allocated by `create_on_heap`, idle, and its slot is gone.
             unsafe { libc::free(entry.data.cast()) };
             self.release();
@@ -218,7 +218,7 @@ impl Inner {
             // The slab stays, and nobody may use what is not cut from it.
             tools::close(entry);
         }
-        slot::free(entry.slot);
+        slot::free(entry.slot, self.id);
         if let Some(data) = NonNull::new(entry.data) {
             match &self.classes[class].slabs {
                 Some(slabs) if !mapped => {
@@ -242,7 +242,7 @@ impl Inner {
         if guard::is_guarded(entry.slot) {
             guard::abandon(entry);
         }
-        slot::free(entry.slot);
+        slot::free(entry.slot, self.id);
         self.release();
     }
 

@@ -149,13 +149,12 @@ fn map_aligned(len: usize, align: usize) -> Option<NonNull<u8>> {
         // SAFETY: the bytes before the aligned part are ours, whole pages, and nobody has their address.
         unsafe { unmap(base, before) };
     }
+    // At least a page: what stands before is less than `align`.
     let behind = align - before;
-    if behind > 0 {
-        // SAFETY: `before + len + behind` is the mapping's end, so this is its last part.
-        let rest = unsafe { aligned.add(len) };
-        // SAFETY: as before the aligned part.
-        unsafe { unmap(rest, behind) };
-    }
+    // SAFETY: `before + len + behind` is the mapping's end, so this is its last part.
+    let rest = unsafe { aligned.add(len) };
+    // SAFETY: as before the aligned part.
+    unsafe { unmap(rest, behind) };
     Some(aligned)
 }
 
@@ -232,14 +231,15 @@ pub(crate) unsafe fn clear_resident(start: *mut u8, len: usize) {
             // SAFETY: page `first` lies inside the range.
             let from = unsafe { here.add(first * page) };
             let run_bytes = (run * page).min(bytes - first * page);
-            let dropped = kind == 0 && run_bytes.is_multiple_of(page) && {
-                // SAFETY: whole pages of our own private mapping, all inside the caller's range.
-                unsafe { libc::madvise(from.cast(), run_bytes, libc::MADV_DONTNEED) == 0 }
-            };
-            if !dropped {
-                // SAFETY: the caller's promise.
-                unsafe { clear(from, run_bytes) };
-            }
+            // Of the last page only a part may be the caller's.
+            let whole = if kind == 0 { run_bytes / page * page } else { 0 };
+            // SAFETY: whole pages of our own private mapping, all inside the caller's range.
+            let dropped = whole > 0 && unsafe { libc::madvise(from.cast(), whole, libc::MADV_DONTNEED) == 0 };
+            let gone = if dropped { whole } else { 0 };
+            // SAFETY: `gone` is at most `run_bytes`.
+            let rest = unsafe { from.add(gone) };
+            // SAFETY: the caller's promise.
+            unsafe { clear(rest, run_bytes - gone) };
             first += run;
         }
         done += bytes;
@@ -305,6 +305,8 @@ mod tests {
             // SAFETY: mapped and ours.
             unsafe { byte.write(7) };
         }
+        // SAFETY: as above; ends inside a page that nobody touched.
+        unsafe { clear_resident(base.as_ptr(), 2 * page + 5) };
         let cleared = 40 * page + 6;
         // SAFETY: the mapping is ours alone.
         unsafe { clear_resident(base.as_ptr(), cleared) };
@@ -312,7 +314,8 @@ mod tests {
         // SAFETY: 64 pages, 64 bytes.
         let seen = unsafe { libc::mincore(base.as_ptr().cast(), len, resident.as_mut_ptr()) };
         assert_eq!(seen, 0);
-        assert_eq!(resident.iter().filter(|byte| **byte & 1 == 1).count(), 2);
+        // The two that were written, and the one of which a part was to be cleared.
+        assert_eq!(resident.iter().filter(|byte| **byte & 1 == 1).count(), 3);
         // SAFETY: mapped and ours.
         let bytes = unsafe { std::slice::from_raw_parts(base.as_ptr(), len) };
         assert!(bytes.iter().all(|byte| *byte == 0));

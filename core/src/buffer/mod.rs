@@ -132,7 +132,7 @@ impl Builder {
         self
     }
 
-    /// Limits the bytes that each thread keeps for itself; 0 for nothing. Default: 2 MiB, and never more than
+    /// Limits the bytes that each thread keeps for itself; 0 for nothing. Default: 8 MiB, and never more than
     /// `max_retained_bytes`. Only classes up to 256 KiB are kept.
     pub fn thread_cache_bytes(mut self, bytes: usize) -> Builder {
         self.options.thread_cache_bytes = bytes;
@@ -250,7 +250,7 @@ impl BufferPool {
             None => {
                 let (slot, error) = self.get_in_registers(len, site);
                 match slot {
-                    Some(slot) => Ok(Lease::of_slot(slot, len)),
+                    Some(slot) => Ok(Lease::of_slot(slot)),
                     None => Err(error.unpack()),
                 }
             }
@@ -296,7 +296,7 @@ impl BufferPool {
     fn get_with(&self, len: usize, patience: Patience, site: Site) -> Result<Lease> {
         let entry = self.inner.get_slow(len, patience)?;
         self.inner.record(entry, len, site);
-        Ok(Lease::of_slot(entry.slot, len))
+        Ok(Lease::of_slot(entry.slot))
     }
 
     /// Takes a lease without waiting and within the limit, whatever the pool's policy.

@@ -27,7 +27,7 @@ impl BufferPool {
     pub fn get_at(&self, len: usize, site: Site) -> Result<Lease> {
         if let Some(slot) = self.inner().get_between(len) {
             get::record(Entry::of(slot), len, site);
-            return Ok(Lease::of_slot(slot, len));
+            return Ok(Lease::of_slot(slot));
         }
         self.get_with(len, Patience::Policy, site)
     }
@@ -148,5 +148,124 @@ impl Lease {
         }
         let site = if this.is_looked_at() { site() } else { Site::NONE };
         this.give_back(site)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Check;
+    use std::cell::Cell;
+
+    fn pool(check: &str) -> BufferPool {
+        let check: Check = check.parse().expect("a mode");
+        BufferPool::builder().name("placed").check(check).build().expect("a pool")
+    }
+
+    fn place(line: u32) -> Site {
+        Site::interned("app.py", line, "work")
+    }
+
+    fn written_past(pool: &BufferPool) -> Lease {
+        let mut lease = pool.get_at(100, place(1)).expect("a lease");
+        let data = lease.as_mut_ptr();
+        // SAFETY: behind the length, and inside the capacity of 512.
+        unsafe { data.wrapping_add(100).write(1) };
+        lease
+    }
+
+    #[test]
+    fn given_places_are_named() {
+        for check in ["on", "sites", "full", "sample:1"] {
+            let pool = pool(check);
+            let got = |lease: Lease, at: Site| {
+                assert_eq!((lease.site(), lease.got().site()), (at, at), "{check}");
+                assert_eq!(pool.leaks().expect("memory")[0].site, at, "{check}");
+                lease.put_at(None, || place(9)).expect("unharmed");
+            };
+            got(pool.get_at(100, place(1)).expect("a lease"), place(1));
+            got(pool.try_get_at(100, place(2)).expect("a lease"), place(2));
+            let waited = pool.get_interruptible(100, Duration::from_secs(1), place(3), &mut || false);
+            got(waited.expect("a lease"), place(3));
+            let mut corrected = pool.get(100).expect("a lease");
+            corrected.set_site(place(4));
+            got(corrected, place(4));
+        }
+    }
+
+    #[test]
+    fn an_overrun_names_the_given_places() {
+        let pool = pool("on");
+        let both = |error: &Error| {
+            let text = error.message();
+            assert!(text.contains("got at app.py:1 in work, put at app.py:2 in work"), "{text}");
+        };
+        both(&written_past(&pool).put_at(None, || place(2)).expect_err("an overrun"));
+        both(&written_past(&pool).put_at(Some(3), || place(2)).expect_err("an overrun"));
+        both(&written_past(&pool).put_held_at(None, || place(2)).1.expect_err("an overrun"));
+        both(&written_past(&pool).detach_held_at(|| place(2)).expect_err("an overrun").0.error);
+        assert_eq!(pool.stats().overruns, 4);
+    }
+
+    #[test]
+    fn a_foreign_put_names_the_given_places_and_leaves_the_lease() {
+        let (own, other) = (pool("sites"), pool("on"));
+        let lease = own.get_at(100, place(1)).expect("a lease");
+        let PutError { error, lease } = other.put_at(lease, || place(2)).expect_err("another pool's");
+        let text = error.message();
+        assert!(text.contains("100 bytes") && text.contains("got at app.py:1 in work by thread "), "{text}");
+        assert!(text.contains("pool \"placed\" at app.py:2 in work"), "{text}");
+        own.put_at(lease.expect("still live"), || place(3)).map_err(|error| error.error).expect("its own pool");
+        assert_eq!((own.stats().puts, other.stats().foreign_puts), (1, 1));
+    }
+
+    #[test]
+    fn the_place_of_a_put_is_asked_for_where_it_is_recorded() {
+        for (check, wanted) in [("on", 0), ("sites", 3), ("full", 3), ("sample:1", 3)] {
+            let pool = pool(check);
+            assert_eq!(pool.records(), check == "sites" || check == "full");
+            let asked = Cell::new(0);
+            let ask = || {
+                asked.set(asked.get() + 1);
+                place(2)
+            };
+            let lease = || pool.get_at(100, place(1)).expect("a lease");
+            assert_eq!(lease().is_guarded(), check == "sample:1");
+            lease().put_at(None, ask).expect("unharmed");
+            lease().put_at(Some(1000), ask).expect("unharmed: as much as there is");
+            let (held, result) = lease().put_held_at(None, ask);
+            result.expect("unharmed");
+            drop(held);
+            assert_eq!(asked.get(), wanted, "{check}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_misuse_is_named() {
+        let pool = pool("sites");
+        let (got, put) = (Act::now(place(1)), Act::at(place(2)));
+        let text = pool.misuse_of(ErrorKind::DoublePut, 7, got, put, place(3)).message();
+        for part in [
+            "7 bytes of pool \"placed\"",
+            "got at app.py:1 in work by thread \"",
+            " s ago, first put at app.py:2 in work, now",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(text.contains("now at app.py:3 in work by thread \""), "{text}");
+        let text = pool.misuse_of(ErrorKind::Busy, 7, Act::default(), Act::default(), Site::NONE).message();
+        assert!(!text.contains(" at ") && !text.contains("thread"), "{text}");
+        assert_eq!(pool.stats().double_puts, 1);
+        assert!(!Act::default().is_known() && got.is_known() && put.is_known());
+    }
+
+    #[test]
+    fn a_pool_says_whether_it_was_told_to_fail() {
+        let pool = pool("on");
+        assert!(!pool.injects());
+        pool.inject("get=5".parse().expect("a list"));
+        assert!(pool.injects());
+        pool.inject("".parse().expect("nothing"));
+        assert!(!pool.injects());
     }
 }

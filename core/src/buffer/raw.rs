@@ -436,8 +436,15 @@ pub(crate) fn not_present(slot: &Slot, lease_id: u64, site: Site) -> Error {
     if !slot.was_valid(lease_id) {
         return not_a_lease(lease_id);
     }
-    let pool = registry::find_at(slot.pool.load(Ordering::Relaxed));
+    let pool = pool_of_ended(slot);
     misuse::of_ended(pool.as_deref(), ErrorKind::DoublePut, slot, lease_id, site)
+}
+
+/// Returns the pool that a slot's buffer belongs to, or belonged to while the slot is free.
+fn pool_of_ended(slot: &Slot) -> Option<Strong> {
+    let address = slot.pool.load(Ordering::Relaxed);
+    // Whoever takes the slot meanwhile writes something that is no pool's id.
+    if address.is_null() { registry::find(slot.site.load(Ordering::Relaxed)) } else { registry::find_at(address) }
 }
 
 /// Finds the slot of a live lease.
@@ -456,7 +463,7 @@ fn stale(slot: &Slot, lease_id: u64) -> Error {
     if !slot.was_valid(lease_id) {
         return not_a_lease(lease_id);
     }
-    let pool = registry::find_at(slot.pool.load(Ordering::Relaxed));
+    let pool = pool_of_ended(slot);
     misuse::of_ended(pool.as_deref(), ErrorKind::UseAfterPut, slot, lease_id, Site::NONE)
 }
 
@@ -583,7 +590,7 @@ pub fn into_lease(pool_id: u64, lease_id: u64) -> Result<Lease> {
         return Ok(Lease::from_handle(entry, len, lease_id));
     }
     // The lease may become a handle again, which this slot has none left for.
-    match slot::renew(slot) {
+    match slot::renew(slot, pool_id) {
         Some(slot) => Ok(Lease::from_handle(Entry::of(slot), len, lease_id)),
         None => {
             slot.restore_handle(lease_id);

@@ -87,7 +87,7 @@ pub(crate) struct Slot {
     step: AtomicU64,
     /// The length of the live lease.
     pub len: AtomicUsize,
-    /// Where the live lease was got.
+    /// Where the live lease was got; of a free slot the id of the pool that it served last.
     pub site: AtomicU64,
     /// The coarse clock at get; 0 while no lease is out.
     pub taken: AtomicU32,
@@ -132,6 +132,17 @@ impl Slot {
     /// Returns the buffer's pool, to whoever may not hold the buffer any more and looks at the handle again afterwards.
     pub(crate) fn pool_of_any(&self) -> *mut Inner {
         self.pool.load(Ordering::Acquire)
+    }
+
+    /// Returns where the bytes of the live lease are and how many, to its holder: by plain loads, which a compiler takes
+    /// out of loops.
+    #[inline(always)]
+    pub(crate) fn bytes_of_holder(&self) -> (*mut u8, usize) {
+        // SAFETY: while the lease lives, only its holder changes the address or the length, and is here now. Others
+        // only load them.
+        let data = unsafe { *self.data.as_ptr() };
+        // SAFETY: as above.
+        (data, unsafe { *self.len.as_ptr() })
     }
 
     /// Says whether room for a canary follows the capacity.
@@ -484,10 +495,11 @@ fn reserve_table() -> Option<u32> {
     None
 }
 
-/// Gives back the slot of a destroyed buffer. A slot whose handles are used up is retired instead.
-pub(crate) fn free(slot: &'static Slot) {
+/// Gives back the slot of a destroyed buffer of the pool with this id. A slot whose handles are used up is retired instead.
+pub(crate) fn free(slot: &'static Slot, pool_id: u64) {
     let handle = slot.handle.load(Ordering::Relaxed);
     slot.taken.store(0, Ordering::Relaxed);
+    slot.site.store(pool_id, Ordering::Relaxed);
     slot.pool.store(std::ptr::null_mut(), Ordering::Release);
     let next = slot.successor(handle);
     // Pairs with the acquire loads of whoever checks a handle.
@@ -500,7 +512,7 @@ pub(crate) fn free(slot: &'static Slot) {
 }
 
 /// Moves a buffer to another slot, because the handles of its own are used up. `None`, and nothing done, without one.
-pub(crate) fn renew(old: &'static Slot) -> Option<&'static Slot> {
+pub(crate) fn renew(old: &'static Slot, pool_id: u64) -> Option<&'static Slot> {
     let data = NonNull::new(old.data.load(Ordering::Relaxed))?;
     // The new slot takes the old one's reference to the pool over.
     let new = allocate(old.pool.load(Ordering::Relaxed), old.class(), old.flags(), data, old.capacity())?;
@@ -508,7 +520,7 @@ pub(crate) fn renew(old: &'static Slot) -> Option<&'static Slot> {
     new.site.store(old.site.load(Ordering::Relaxed), Ordering::Relaxed);
     new.taken.store(old.taken.load(Ordering::Relaxed), Ordering::Relaxed);
     new.pins.store(old.pins.load(Ordering::Relaxed), Ordering::Relaxed);
-    free(old);
+    free(old, pool_id);
     Some(new)
 }
 
@@ -540,7 +552,9 @@ mod tests {
             handle = slot.successor(handle);
         }
         assert_eq!(handle == index, GENERATION_BITS == 3, "the end comes when all were used");
-        free(slot);
+        assert_eq!(slot.generation_of(handle ^ 1), None, "another slot's");
+        assert_eq!((index_of(handle), slot.index() as u64), (index, index));
+        free(slot, 0);
     }
 
     #[test]
@@ -557,6 +571,33 @@ mod tests {
             }
         }
         assert_eq!((length, handle), (256, 77));
+    }
+
+    #[test]
+    fn steps_differ_from_slot_to_slot_and_in_no_regular_way() {
+        let mut byte = 0_u8;
+        // Draws the key.
+        free(allocate(std::ptr::null_mut(), 0, 0, NonNull::from(&mut byte), 64).expect("memory"), 0);
+        let multiplier = KEY.multiplier.load(Ordering::Relaxed);
+        assert_eq!(multiplier & 7, 5);
+        // What stands there before it is drawn comes with a chance of one in 2^61.
+        assert!(multiplier != 5 && KEY.step.load(Ordering::Relaxed) != 1);
+        let nonce_of = |index: u64| {
+            let brought_back = step_of(index).wrapping_add(index.wrapping_mul(multiplier)).wrapping_sub(index);
+            assert_eq!(brought_back & INDEX_MASK, 0, "the index below the nonce comes back to itself");
+            brought_back >> INDEX_BITS
+        };
+        let steps: Vec<u64> = (1..20_000).map(nonce_of).collect();
+        assert!(steps.iter().all(|step| step & 1 == 1));
+        let distinct: std::collections::HashSet<_> = steps.iter().collect();
+        assert!(distinct.len() > steps.len() - 2, "{}", distinct.len());
+        let gaps: std::collections::HashSet<_> = steps.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+        assert!(gaps.len() > steps.len() - 10, "{}", gaps.len());
+        // Each bit but the lowest is set about as often as not.
+        for bit in 1..NONCE_BITS {
+            let set = steps.iter().filter(|step| *step >> bit & 1 == 1).count();
+            assert!((9_000..11_000).contains(&set), "bit {bit}: {set}");
+        }
     }
 
     #[test]
@@ -583,7 +624,62 @@ mod tests {
         assert!(forged <= 1, "{forged} forged handles look like old ones");
         slot.set_flags(MAPPED | UNTOUCHED);
         assert_eq!((slot.class(), slot.flags()), (3, MAPPED | UNTOUCHED));
-        free(slot);
+        free(slot, 0);
+    }
+
+    #[test]
+    fn facts_stand_beside_each_other() {
+        let mut byte = 0_u8;
+        for (class, flags, capacity) in [(0, 0, 0), (5, MAPPED, 64), (OVERSIZED, 0xff, 1 << 47), (7, SINGLE | HEAP, 1)]
+        {
+            let slot =
+                allocate(std::ptr::null_mut(), class, flags, NonNull::from(&mut byte), capacity).expect("memory");
+            assert_eq!((slot.class(), slot.flags(), slot.capacity()), (class, flags, capacity));
+            for flags in [UNTOUCHED, MAPPED | UNTOUCHED, MAPPED, 0, 0xff, 1 << 6] {
+                slot.set_flags(flags);
+                assert_eq!((slot.class(), slot.flags(), slot.capacity()), (class, flags, capacity));
+            }
+            for (flags, tail) in [(0, true), (MAPPED, true), (SINGLE | MAPPED, true), (GUARDED, false), (HEAP, false)] {
+                slot.set_flags(flags);
+                assert_eq!(slot.has_tail(), tail, "{flags}");
+                slot.set_flags(flags | SINGLE);
+                assert_eq!(slot.has_tail(), tail, "{flags} alone");
+            }
+            slot.set_flags(GUARDED | HEAP);
+            assert!(!slot.has_tail());
+            free(slot, 0);
+        }
+    }
+
+    #[test]
+    fn an_ended_handle_can_be_given_back_by_its_ender() {
+        let mut byte = 0_u8;
+        let slot = allocate(std::ptr::null_mut(), 0, MAPPED, NonNull::from(&mut byte), 64).expect("memory");
+        let handle = slot.handle.load(Ordering::Relaxed);
+        assert!(!slot.is_next_after(handle));
+        assert!(slot.end_handle(handle) && slot.is_next_after(handle));
+        slot.restore_handle(handle);
+        assert_eq!(slot.handle.load(Ordering::Relaxed), handle);
+        assert!(!slot.was_valid(handle) && !slot.is_worn_out() && slot.end_handle(handle));
+        free(slot, 0);
+    }
+
+    #[test]
+    fn a_slot_is_worn_out_when_no_nonce_is_left() {
+        let mut byte = 0_u8;
+        let slot = allocate(std::ptr::null_mut(), 0, MAPPED, NonNull::from(&mut byte), 64).expect("memory");
+        let handle = slot.handle.load(Ordering::Relaxed);
+        for (present, worn) in [(handle, false), (INDEX_MASK + 1, false), (INDEX_MASK, true), (1, true)] {
+            slot.handle.store(present, Ordering::Relaxed);
+            assert_eq!(slot.is_worn_out(), worn, "{present:#x}");
+        }
+        // It had all of its handles then, whatever their number.
+        slot.handle.store(RETIRED, Ordering::Relaxed);
+        assert!(slot.was_valid(handle));
+        slot.handle.store(0, Ordering::Relaxed);
+        assert!(!slot.was_valid(handle), "a slot that was never used had none");
+        slot.handle.store(handle, Ordering::Relaxed);
+        free(slot, 0);
     }
 
     #[test]
@@ -593,6 +689,7 @@ mod tests {
         let canary = canary(slot.handle.load(Ordering::Relaxed));
         assert_eq!(canary.to_le_bytes()[0], 0);
         assert_ne!(canary, 0);
-        free(slot);
+        assert_eq!(super::canary(0x0123_4567_89ab_cdef), 0x2345_6789_abcd_ef00);
+        free(slot, 0);
     }
 }

@@ -10,6 +10,7 @@ use pyo3::ffi;
 use super::ending;
 use super::object::LeaseObject;
 use crate::errors;
+use crate::text;
 
 /// Exports the whole visible length, writable: `bf_getbuffer`.
 ///
@@ -24,7 +25,7 @@ pub(crate) unsafe extern "C" fn get_buffer(
         // SAFETY: CPython passes an object of this type.
         let lease = unsafe { LeaseObject::from_ptr(object) };
         if view.is_null() {
-            return errors::cold(-1, |_| Err(PyBufferError::new_err("a view is needed to export a lease")));
+            return errors::cold(-1, |py| Err(text::plain::<PyBufferError>(py, "a view is needed to export a lease")));
         }
         if !lease.is_live() {
             // SAFETY: not null, and the consumer's to be filled; the protocol asks for null on failure.
@@ -34,7 +35,9 @@ pub(crate) unsafe extern "C" fn get_buffer(
         if lease.details().exports.get() == u32::MAX {
             // SAFETY: as above.
             unsafe { (*view).obj = ptr::null_mut() };
-            return errors::cold(-1, |_| Err(PyBufferError::new_err("the lease has 4294967295 exports already")));
+            return errors::cold(-1, |py| {
+                Err(text::plain::<PyBufferError>(py, "the lease has 4294967295 exports already"))
+            });
         }
         let data = lease.open();
         let len = lease.len.get() as ffi::Py_ssize_t;

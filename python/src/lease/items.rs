@@ -14,6 +14,7 @@ use super::ending;
 use super::object::LeaseObject;
 use crate::args;
 use crate::errors::{self, invalid};
+use crate::text;
 
 /// Returns the visible length: `mp_length`.
 ///
@@ -53,7 +54,9 @@ fn index_of<'py>(index: &'py Bound<'py, PyAny>) -> PyResult<Index<'py>> {
     }
     if index.hasattr("__index__")? {
         return Ok(Index::One(
-            index.extract::<isize>().map_err(|_| PyIndexError::new_err("lease index out of range"))?,
+            index
+                .extract::<isize>()
+                .map_err(|_| text::plain::<PyIndexError>(index.py(), "lease index out of range"))?,
         ));
     }
     Err(args::wrong_type("a lease's index", "an int or a slice", index))
@@ -71,7 +74,10 @@ fn place(py: Python<'_>, lease: &LeaseObject, index: &Index<'_>) -> PyResult<Pla
     match (index, whole) {
         (_, Some(range)) => {
             if range.step != 1 {
-                return Err(invalid(py, format!("the slice's step is {}; a lease is sliced with step 1", range.step)));
+                return Err(invalid(
+                    py,
+                    format_args!("the slice's step is {}; a lease is sliced with step 1", range.step),
+                ));
             }
             let start = (range.start.max(0) as usize).min(len);
             let count = range.slicelength.min(len - start);
@@ -80,7 +86,10 @@ fn place(py: Python<'_>, lease: &LeaseObject, index: &Index<'_>) -> PyResult<Pla
         (Index::One(at), None) => {
             let at = if *at < 0 { *at + len as isize } else { *at };
             if at < 0 || at as usize >= len {
-                return Err(PyIndexError::new_err(format!("lease index out of range, its length is {len}")));
+                return Err(text::plain::<PyIndexError>(
+                    py,
+                    format_args!("lease index out of range, its length is {len}"),
+                ));
             }
             Ok(Place::One(at as usize))
         }
@@ -146,7 +155,7 @@ pub(crate) unsafe extern "C" fn set_item(
             let index = unsafe { Bound::from_borrowed_ptr(py, index) };
             // SAFETY: as above; null is allowed.
             let Some(value) = (unsafe { Bound::from_borrowed_ptr_or_opt(py, value) }) else {
-                return Err(PyTypeError::new_err("the bytes of a lease cannot be deleted"));
+                return Err(text::plain::<PyTypeError>(py, "the bytes of a lease cannot be deleted"));
             };
             match index_of(&index)? {
                 index @ Index::One(_) => write_byte(py, lease, &index, &value)?,
@@ -159,7 +168,7 @@ pub(crate) unsafe extern "C" fn set_item(
 
 fn write_byte(py: Python<'_>, lease: &LeaseObject, index: &Index<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let byte = args::bytes("a byte", value)?;
-    let byte = u8::try_from(byte).map_err(|_| invalid(py, format!("a byte is {byte}; use 0 to 255")))?;
+    let byte = u8::try_from(byte).map_err(|_| invalid(py, format_args!("a byte is {byte}; use 0 to 255")))?;
     if let Place::One(at) = place(py, lease, index)? {
         // SAFETY: `at < len`.
         let place = unsafe { lease.peek().add(at) };
@@ -170,21 +179,20 @@ fn write_byte(py: Python<'_>, lease: &LeaseObject, index: &Index<'_>, value: &Bo
     Ok(())
 }
 
-/// A foreign buffer, released when dropped.
-struct Source(Box<ffi::Py_buffer>);
+/// A foreign buffer, released when dropped. It stays where it was filled.
+struct Source<'a>(&'a mut ffi::Py_buffer);
 
-impl Source {
-    fn of(py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Source> {
-        let mut source = Box::new(ffi::Py_buffer::new());
-        // SAFETY: attached; the structure is ours, and does not move while it is filled (it is boxed).
-        if unsafe { ffi::PyObject_GetBuffer(value.as_ptr(), &raw mut *source, ffi::PyBUF_SIMPLE) } < 0 {
-            return Err(PyErr::fetch(py));
+impl Source<'_> {
+    fn fill<'a>(room: &'a mut ffi::Py_buffer, value: &Bound<'_, PyAny>) -> PyResult<Source<'a>> {
+        // SAFETY: attached; the structure is ours, and is borrowed as long as it is filled.
+        if unsafe { ffi::PyObject_GetBuffer(value.as_ptr(), &raw mut *room, ffi::PyBUF_SIMPLE) } < 0 {
+            return Err(PyErr::fetch(value.py()));
         }
-        Ok(Source(source))
+        Ok(Source(room))
     }
 }
 
-impl Drop for Source {
+impl Drop for Source<'_> {
     fn drop(&mut self) {
         // SAFETY: it was filled by `PyObject_GetBuffer` and is released once; `cold` keeps the thread attached.
         unsafe { ffi::PyBuffer_Release(&raw mut *self.0) }
@@ -192,11 +200,15 @@ impl Drop for Source {
 }
 
 fn write_range(py: Python<'_>, lease: &LeaseObject, index: &Index<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let source = Source::of(py, value)?;
+    let mut room = ffi::Py_buffer::new();
+    let source = Source::fill(&mut room, value)?;
     let given = source.0.len as usize;
     if let Place::Range { start, count } = place(py, lease, index)? {
         if given != count {
-            return Err(invalid(py, format!("{given} bytes do not fit a slice of {count}: a lease keeps its length")));
+            return Err(invalid(
+                py,
+                format_args!("{given} bytes do not fit a slice of {count}: a lease keeps its length"),
+            ));
         }
         if count == 0 {
             return Ok(());

@@ -14,7 +14,7 @@ use super::{block, buffer, ending, items, object};
 use crate::call::{Call, Table};
 use crate::errors::{self, invalid};
 use crate::refs::none;
-use crate::{args, detached, refs, site};
+use crate::{args, detached, refs, site, text};
 
 /// Runs a cold method on the lease that CPython passed.
 fn method(
@@ -98,8 +98,10 @@ unsafe extern "C" fn exit(
 ) -> *mut ffi::PyObject {
     errors::slot(ptr::null_mut(), || {
         if count != 3 {
-            let message = format!("__exit__() takes exactly 3 positional arguments ({count} given)");
-            return errors::cold(ptr::null_mut(), |_| Err(PyTypeError::new_err(message)));
+            return errors::cold(ptr::null_mut(), |py| {
+                let message = format_args!("__exit__() takes exactly 3 positional arguments ({count} given)");
+                Err(text::plain::<PyTypeError>(py, message))
+            });
         }
         // SAFETY: there are three arguments.
         let exception = unsafe { *args };
@@ -157,7 +159,7 @@ fn part_of(py: Python<'_>, lease: &LeaseObject, used: *mut ffi::PyObject) -> PyR
     let used = args::bytes("used", &unsafe { Bound::from_borrowed_ptr(py, used) })?;
     let whole = lease.details().requested.get();
     if used > whole {
-        return Err(invalid(py, format!("used is {used}, but the lease has {whole} bytes")));
+        return Err(invalid(py, format_args!("used is {used}, but the lease has {whole} bytes")));
     }
     unused(py, lease)?;
     Ok(used)
@@ -194,12 +196,14 @@ unsafe extern "C" fn narrow(object: *mut ffi::PyObject, used: *mut ffi::PyObject
 
 unsafe extern "C" fn detach(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     method(object, |py, lease| {
+        // Looked for first: it may run any Python code, which must not find the lease without its memory.
+        let here = site::here();
         unused(py, lease)?;
         let Some(mut guard) = lease.memory().take_lease() else {
             return Err(invalid(py, "the lease has no memory"));
         };
         guard.set_written(lease.details().dirty());
-        let detached = match guard.detach_held_at(site::here) {
+        let detached = match guard.detach_held_at(|| here) {
             Ok((detached, held)) => {
                 ending::hold(lease, held);
                 detached
@@ -233,7 +237,9 @@ unsafe extern "C" fn array(
         let call = Call { args, count, keywords };
         // SAFETY: these are the arguments of this call.
         let (positional, named) = unsafe { call.spread(py) }?;
-        let mut arguments = vec![lease_object(py, lease)];
+        let mut arguments = Vec::new();
+        arguments.try_reserve_exact(1 + positional.len()).map_err(|_| text::no_memory(py))?;
+        arguments.push(lease_object(py, lease));
         arguments.extend(positional);
         let function = py.import("millpond._numpy")?.getattr("array")?;
         Ok(function.call(PyTuple::new(py, arguments)?, Some(&named))?.into_ptr())
@@ -283,8 +289,9 @@ unsafe extern "C" fn to_bytes(object: *mut ffi::PyObject, _: *mut ffi::PyObject)
 }
 
 unsafe extern "C" fn reduce(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    method(object, |_, _| {
-        Err(PyTypeError::new_err(
+    method(object, |py, _| {
+        Err(text::plain::<PyTypeError>(
+            py,
             "a millpond.Lease cannot be pickled or copied: it is the right to one buffer. Pickle bytes(lease), or \
              pickle.PickleBuffer(lease) with protocol 5 and a buffer_callback",
         ))
@@ -299,8 +306,9 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
             State::Deferred => ", put once its views are gone",
             State::Dead | State::Over => ", dead",
         };
-        let text = format!("<millpond.Lease of {} bytes from pool '{pool}'{state}>", lease.details().requested.get());
-        Ok(text.into_pyobject(py)?.into_any().into_ptr())
+        let len = lease.details().requested.get();
+        let text = text::string(py, format_args!("<millpond.Lease of {len} bytes from pool '{pool}'{state}>"))?;
+        Ok(text.into_any().into_ptr())
     })
 }
 

@@ -3,16 +3,17 @@
 //   node contender.mjs PEER WORK SIZE[,SIZE...] [--ms N]
 //   node contender.mjs --list
 //
-// One JSON object per size, with the keys that tests/bench/README.md explains. N is how long one size is measured (default
+// One JSON object per size, with the keys that tests/bench/workloads/README.md explains. N is how long one size is measured (default
 // 30); in the work rss it is the longest rest. `cpu_ns` has the collector's threads in it, `ns` not.
 import { spawnSync } from 'node:child_process'
 import { first, metrics, resting, turns, twoThreads } from './extra.mjs'
 import { residentKib, run } from './measure.mjs'
 import { PEERS, settings, versions } from './peers.mjs'
-import { SIZES, build } from './works.mjs'
+import { SIZES, build, differs } from './works.mjs'
 
 async function row(name, work, size, ms) {
   const peer = PEERS[name]
+  differs(peer, work)
   if (work === 'first') return first(name, size)
   if (work === 'rss') return resting(peer, size, ms)
   if (work === 'metrics') return metrics(peer, ms)

@@ -50,11 +50,15 @@ function compile(names, lines) {
   return new Function(...Object.keys(names), `'use strict'; let sink = 0; return function body(n) { ${lines}; return sink }`)(...Object.values(names))
 }
 
+/** Throws where a peer has nothing of its own to show. */
+export function differs(peer, work) {
+  if (peer.give === undefined && !work.startsWith('clear')) throw new Skip('differs in the works clear* only')
+}
+
 /** The body of a work for one size, and how many operations one turn of it is. */
 export function build(peer, work, size) {
   const live = size * (BURSTS[work] ?? (work in MIXED ? SLOTS : work === 'turn' ? 4 : 2))
   const names = { ...peer.names(size, live), size }
-  if (peer.give === undefined && !work.startsWith('clear')) throw new Skip('differs in the works clear* only')
   names.said = { used: { clear0: 0, clear64: 64, clear4k: 4 * KIB }[work] ?? size }
   const use = 'sink = (sink + b.length) | 0'
   if (work in TOUCH || work === 'twothreads') {
@@ -82,7 +86,7 @@ function burst(peer, work, names, use) {
   )
 }
 
-/** Sizes from 512 bytes to `limit`, each doubling as likely as another, and slots; the same in each run. */
+/** Sizes from 64 bytes to `limit`, each doubling as likely as another, and slots; the same in each run. */
 function draws(limit, count = 4096) {
   let state = 4711
   const draw = () => {
@@ -90,7 +94,7 @@ function draws(limit, count = 4096) {
     return state / 2 ** 32
   }
   return {
-    sizes: Array.from({ length: count }, () => Math.floor(512 * (limit / 512) ** draw())),
+    sizes: Array.from({ length: count }, () => Math.floor(64 * (limit / 64) ** draw())),
     slots: Array.from({ length: count }, () => Math.floor(SLOTS * draw())),
   }
 }

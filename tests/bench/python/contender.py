@@ -4,7 +4,7 @@
     contender.py --list
 
 N is how long one size is measured (default 30); in the work rss it is the longest rest.
-One JSON object per size, with the keys that tests/bench/README.md explains. `ns` is without the cost of the bare loop.
+One JSON object per size, with the keys that tests/bench/workloads/README.md explains. `ns` is without the cost of the bare loop.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def row(name: str, peer: Peer, work: str, size: int, ms: float) -> dict[str, Any
     bare = None if work in works.BURSTS or work in works.MIXED or work == "twothreads" else works.empty_loop
     # Longer than what starting a thread costs, and than a thread keeps the interpreter's lock.
     repetition = 20e6 if work == "twothreads" else measure.REPETITION_NS
-    figures = measure.run(body, ms, per_turn, bare, repetition, names.get("alone"))
+    # Mixed sizes: until a list has had as many of each size as are ever alive.
+    warm = 4 * works.DRAWS if work in works.MIXED else 1
+    figures = measure.run(body, ms, per_turn, bare, repetition, names.get("alone"), warm)
     held = names.get("b")
     if work == "view" and peer.millpond:
         held.put()

@@ -42,11 +42,13 @@ def run(
     empty: Callable[[int], None] | None = None,
     repetition: float = REPETITION_NS,
     calibrate: Callable[[int], None] | None = None,
+    warm: int = 1,
 ) -> dict[str, Any]:
     """Calls `body(n)`, which does `n` turns of `per_call` operations each, for about `ms` milliseconds after a warm-up.
 
     What `empty(n)` takes, the bare loop, is taken off. `repetition` is how long one call of `body` should take, in ns;
     `calibrate`, where `body` begins with something long, finds out how many turns that is.
+    `warm` is how many turns the warm-up makes at least.
     """
     turns = 1
     started = time.perf_counter_ns()
@@ -60,7 +62,7 @@ def run(
     turns = max(1, round(turns * repetition / max(spent, 1)))
     while time.perf_counter_ns() - started < ms * 1e6 / 3:
         body(turns)
-    body(1)
+    body(warm)
     reset_peak()
     samples: list[float] = []
     cpu, faults = usage()
@@ -75,10 +77,11 @@ def run(
     loop = 0.0
     if empty is not None:
         spent_empty = []
-        for _ in range(5):
+        for _ in range(25):
+            few = max(turns // 8, 1)
             before = time.perf_counter_ns()
-            empty(turns)
-            spent_empty.append((time.perf_counter_ns() - before) / turns)
+            empty(few)
+            spent_empty.append((time.perf_counter_ns() - before) / few)
         loop = min(spent_empty) / per_call
     return {
         "ns": round(max(statistics.median(samples) / per_call - loop, 0.0), 2),

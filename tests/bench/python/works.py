@@ -34,6 +34,7 @@ DIRTIED = {"clear0": 0, "clear64": 64, "clear4k": 4 * KIB}
 BURSTS = {"burst1": 1, "burst8": 8, "burst32": 32, "burst128": 128, "fill8": 8}
 MIXED = {"mixed64k": 64 * KIB, "mixed1m": MIB}
 SLOTS = 64
+DRAWS = 4096
 
 SIZES: dict[str, list[int]] = {
     "pair": SMALL + LARGE,
@@ -90,10 +91,10 @@ def empty_loop(n: int) -> None:
         pass
 
 
-def sizes_of_trace(limit: int, count: int = 4096) -> list[int]:
-    """Returns sizes from 512 bytes to `limit`, each doubling as likely as another, the same in each run."""
+def mixed_sizes(limit: int, count: int = DRAWS) -> list[int]:
+    """Returns sizes from 64 bytes to `limit`, each doubling as likely as another, the same in each run."""
     draw = random.Random(4711)
-    return [int(512 * (limit / 512) ** draw.random()) for _ in range(count)]
+    return [int(64 * (limit / 64) ** draw.random()) for _ in range(count)]
 
 
 def build(peer: Peer, work: str, size: int) -> tuple[Callable[[int], None], int, dict[str, Any]]:
@@ -156,12 +157,12 @@ def _burst(peer: Peer, work: str, count: int, names: dict[str, Any]) -> Callable
 
 def _mixed(peer: Peer, limit: int, names: dict[str, Any]) -> Callable[[int], None]:
     draw = random.Random(1147)
-    names |= {"sizes": sizes_of_trace(limit), "slots": [draw.randrange(SLOTS) for _ in range(4096)], "held": [None] * SLOTS}
+    names |= {"sizes": mixed_sizes(limit), "slots": [draw.randrange(SLOTS) for _ in range(DRAWS)], "held": [None] * SLOTS}
     names["state"] = [0]
     del names["size"]
     lines = (
         "i = state[0]\nfor _ in range(n):\n"
-        "    slot = slots[i]\n    size = sizes[i]\n    i = i + 1 & 4095\n    b = held[slot]\n    held[slot] = None\n"
+        f"    slot = slots[i]\n    size = sizes[i]\n    i = i + 1 & {DRAWS - 1}\n    b = held[slot]\n    held[slot] = None\n"
         f"    if b is not None:\n        {peer.give}\n    b = {peer.mixed or peer.take}\n    b[0] = 1\n    held[slot] = b\n    b = None\n"
         "state[0] = i"
     )

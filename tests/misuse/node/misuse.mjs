@@ -5,7 +5,7 @@ import { createRequire } from 'node:module'
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { LEN, bug, collect, look, main, receiveInto, say, write } from './say.mjs'
 
-const { Lease, MillpondError, Pool } = createRequire(import.meta.url)(process.env.MISUSE_PACKAGE)
+const { Lease, MillpondError, Pool, reportFaults } = createRequire(import.meta.url)(process.env.MISUSE_PACKAGE)
 
 const ROUNDS = 100
 const options = process.argv.includes('--keep') ? { detach: false } : {}
@@ -36,6 +36,7 @@ if (!isMainThread) {
   parentPort.postMessage(race(tokens, gate).map(({ code, message }) => ({ code, message })))
   pool.stats()
 } else {
+  reportFaults()
   const pool = new Pool({ name: 'misuse' })
   const other = new Pool({ name: 'other' })
 

@@ -100,7 +100,11 @@ pub(crate) struct Explored {
 }
 
 /// Runs every interleaving of `body`; with a bound, those where at most so many threads are interrupted.
-pub(crate) fn explore(bound: Option<usize>, limit: Option<Duration>, body: impl Fn() + Send + Sync + 'static) -> Explored {
+pub(crate) fn explore(
+    bound: Option<usize>,
+    limit: Option<Duration>,
+    body: impl Fn() + Send + Sync + 'static,
+) -> Explored {
     let body = Arc::new(body);
     let start = Instant::now();
     // A few runs tell which words threads race for; most often that is all of them.

@@ -8,11 +8,11 @@
 #[cfg(loom)]
 #[path = "loom.rs"]
 pub(crate) mod engine;
-pub(crate) mod faults;
-mod lock;
 #[cfg(shuttle)]
 #[path = "shuttle.rs"]
 pub(crate) mod engine;
+pub(crate) mod faults;
+mod lock;
 mod words;
 mod world;
 

@@ -205,6 +205,13 @@ macro_rules! word {
                 self.0.store($to(value), order, Location::caller());
             }
 
+            /// Returns the address of what a plain load of the word finds.
+            #[track_caller]
+            pub(crate) fn as_ptr(&self) -> *const $value {
+                // Small enough to be forgotten: only models of leases that lend their bytes come here.
+                Box::leak(Box::new(self.load(Ordering::Relaxed)))
+            }
+
             #[track_caller]
             pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
                 let (value, init) = ($to(value), self.0.init());

@@ -450,5 +450,5 @@ fn an_abort_is_noticed() {
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", String::from_utf8_lossy(&output.stdout));
     let said = String::from_utf8_lossy(&output.stderr);
     // As many as the documentation of `freeze` says.
-    assert!(said.contains("memory allocation of 40 bytes failed"), "{said}");
+    assert!(said.contains("memory allocation of 24 bytes failed"), "{said}");
 }

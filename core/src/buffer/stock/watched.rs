@@ -1,13 +1,13 @@
 //! Serves a stock's owner where core is to look at gets and puts one by one, and says when that is.
 
 use std::mem::ManuallyDrop;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Stock;
 use crate::buffer::depot::Entry;
 use crate::buffer::get::Patience;
 use crate::buffer::guard::{self, Keep, LEN_MAX};
-use crate::buffer::history::{self, Act};
+use crate::buffer::history::Act;
 use crate::buffer::inner::{Inner, add};
 use crate::buffer::put;
 use crate::buffer::quarantine;
@@ -19,6 +19,9 @@ use crate::options::ClearPolicy;
 use crate::report;
 use crate::site::Site;
 use crate::tools;
+
+/// The length of a canary in bytes.
+const CANARY: usize = size_of::<u64>();
 
 /// What the owner of a [`Stock`] has to ask core for, as things are now. It changes when the gate opens.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -66,11 +69,18 @@ impl Stock {
     pub fn lease(&self, len: usize, unbounded: bool, guard: bool, site: Site) -> Result<Option<StockLease>> {
         let inner = self.pool.inner();
         inner.admit(len)?;
-        let guarded = if guard && len <= LEN_MAX { inner.guarded(len) } else { None };
+        let guard = guard && len <= LEN_MAX;
+        let guarded = if guard { inner.create_guarded(len) } else { None };
         let entry = match guarded {
-            Some(entry) => entry,
+            Some(entry) => {
+                inner.count_get(inner.table.index(len), len);
+                entry
+            }
             None => match inner.serve(len, if unbounded { Patience::Policy } else { Patience::None }) {
-                Ok(entry) => entry,
+                Ok(entry) => {
+                    add(&inner.counts.unguarded, u64::from(guard));
+                    entry
+                }
                 Err(error) if error.kind() == ErrorKind::Exhausted => return Ok(None),
                 Err(error) => return Err(error),
             },
@@ -87,6 +97,38 @@ impl Stock {
     /// Counts a lease that was to be guarded and is not, because its owner cannot show memory of ours.
     pub fn not_guarded(&self) {
         add(&self.pool.inner().counts.unguarded, 1);
+    }
+
+    /// Looks at all that is behind the length of a lease of [`lease`](Stock::lease), where the put would only look at its
+    /// canary: for an owner whose program had the whole buffer before it. Only in pools that clear at put is it known what
+    /// should be there.
+    ///
+    /// # Errors
+    /// `OVERRUN`: the lease is over, the memory gone. As [`raw::put`].
+    pub fn look_behind(&self, lease_id: u64, site: Site) -> Result<()> {
+        let inner = self.pool.inner();
+        let slot = raw::check(lease_id)?;
+        let entry = Entry::of(slot);
+        let len = slot.len.load(Ordering::Relaxed);
+        // A guarded lease has canaries up to its end.
+        if inner.clear != ClearPolicy::OnPut || !inner.has_canaries() || guard::is_guarded(slot) {
+            return Ok(());
+        }
+        let from = (len + CANARY).min(slot.capacity());
+        tools::open(entry);
+        // SAFETY: inside the capacity of a buffer that the caller holds.
+        let behind = unsafe { entry.data.add(from) }.cast::<AtomicU8>();
+        // SAFETY: as above; whoever writes there breaks the rule that is checked, so it is looked at as memory that others
+        // may write.
+        let behind = unsafe { std::slice::from_raw_parts(behind, slot.capacity() - from) };
+        let clean = behind.iter().all(|byte| byte.load(Ordering::Relaxed) == 0);
+        tools::lend(entry, len);
+        if clean {
+            return Ok(());
+        }
+        let (inner, entry, len) = raw::redeem(inner.id, lease_id)?;
+        tools::open(entry);
+        Err(inner.overrun(entry, len, lease_id, site))
     }
 
     /// Puts a lease of [`lease`](Stock::lease) whose memory something may still look at; nobody gets it before the returned
@@ -116,9 +158,7 @@ impl Stock {
             return Err(inner.overrun(entry, len, lease_id, site));
         }
         inner.scrub(entry, used.min(len));
-        if inner.check().records() {
-            history::put(slot.index(), lease_id, len, site);
-        }
+        inner.note_put(entry, len, lease_id, site);
         let class = inner.class_of_capacity(entry.slot.capacity());
         entry.slot.taken.store(0, Ordering::Relaxed);
         add(&inner.classes[class].counts.held, 1);
@@ -138,18 +178,6 @@ impl Stock {
             Some(slot) => raw::foreign_lease(self.pool.inner(), slot, Some((len, Act::of(got))), here),
             None => raw::not_a_lease(token),
         }
-    }
-}
-
-impl Inner {
-    /// Makes a lease's buffer on pages of its own, and counts the get. `None`: counted as unguarded.
-    fn guarded(&self, len: usize) -> Option<Entry> {
-        let entry = self.create_guarded(len);
-        match entry {
-            Some(_) => self.count_get(self.table.index(len), len),
-            None => add(&self.counts.unguarded, 1),
-        }
-        entry
     }
 }
 
@@ -211,5 +239,176 @@ impl Inner {
         let class = self.class_of_capacity(entry.slot.capacity());
         add(&self.classes[class].counts.held, 1_u64.wrapping_neg());
         class
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::BufferPool;
+
+    /// What core says to the owner in its block.
+    fn gate(stock: &Stock) -> f64 {
+        // SAFETY: the first word of the block, which core writes and any bytes of which are a double.
+        unsafe { stock.counters().0.read() }
+    }
+
+    fn pool(name: &str) -> (BufferPool, Stock) {
+        let pool = BufferPool::new(name).expect("a pool");
+        let stock = Stock::new(&pool).expect("a stock");
+        (pool, stock)
+    }
+
+    fn lease(stock: &Stock, len: usize, guard: bool) -> StockLease {
+        stock.lease(len, false, guard, Site::NONE).expect("memory").expect("room")
+    }
+
+    #[test]
+    fn the_gate_opens_when_anybody_changes_how_closely_the_pool_looks() {
+        let (pool, stock) = pool("changed elsewhere");
+        let calm = Watch { all: false, every: 0, sites: false, keeps: false };
+        assert_eq!((gate(&stock), stock.watch()), (0.0, calm));
+        let every = NonZeroU32::new(7).expect("not 0");
+        let checks = [
+            (Check::Sites, Watch { all: true, sites: true, ..calm }),
+            (Check::Full, Watch { all: true, sites: true, keeps: true, ..calm }),
+            (Check::Sample(every), Watch { every: 7, ..calm }),
+            (Check::On, calm),
+        ];
+        for (check, watch) in checks {
+            let other = pool.clone();
+            std::thread::spawn(move || other.set_check(check)).join().expect("no panic").expect("not off");
+            assert_eq!((gate(&stock), stock.watch()), (2.0, watch), "{check}");
+            stock.settled();
+            assert_eq!(gate(&stock), 0.0);
+        }
+        for (text, watch) in [("get=1", Watch { all: true, ..calm }), ("", calm)] {
+            pool.inject(text.parse().expect("a list"));
+            assert_eq!((gate(&stock), stock.watch()), (2.0, watch), "{text}");
+            stock.settled();
+        }
+    }
+
+    #[test]
+    fn a_stock_gets_its_share_when_the_pool_no_longer_looks_closely() {
+        let pool = BufferPool::builder().name("late share").check(Check::Full).build().expect("a pool");
+        let stock = Stock::new(&pool).expect("a stock");
+        assert_eq!(stock.share(), 0);
+        pool.set_check(Check::On).expect("not off");
+        assert!(stock.share() > 0);
+        assert_eq!(stock.share(), stock.share());
+    }
+
+    #[test]
+    fn the_limit_is_none_and_not_an_error_and_uncounted() {
+        let pool = BufferPool::builder().name("full up").max_bytes(4096).build().expect("a pool");
+        let stock = Stock::new(&pool).expect("a stock");
+        let first = lease(&stock, 4096, false);
+        assert!(stock.lease(1, false, true, Site::NONE).expect("no error").is_none());
+        assert_eq!((pool.stats().exhausted, pool.stats().unguarded), (0, 0));
+        pool.inject("get=1".parse().expect("a list"));
+        let told = stock.lease(1, false, false, Site::NONE).expect_err("told to fail");
+        assert_eq!((told.kind(), pool.stats().exhausted), (ErrorKind::Exhausted, 1));
+        raw::put(pool.id(), first.lease.id, None, Site::NONE).expect("live");
+        assert_eq!(pool.stats().check(), Ok(()));
+    }
+
+    #[test]
+    fn kept_memory_is_nobody_elses_and_comes_back_clear() {
+        let (pool, stock) = pool("kept");
+        let first = lease(&stock, 1000, false);
+        assert!(!first.guarded);
+        // SAFETY: the lease's first byte.
+        unsafe { first.lease.data.write(9) };
+        let kept = stock.put_kept(first.lease.id, 1000, Site::NONE).expect("live").expect("of a class");
+        let stats = pool.stats();
+        assert_eq!((stats.puts, stats.in_use, stats.retained_buffers, stats.check()), (1, 0, 1, Ok(())));
+        let second = lease(&stock, 1000, false);
+        assert_ne!(second.lease.data, first.lease.data);
+        // SAFETY: kept, so nobody else's.
+        unsafe { first.lease.data.wrapping_add(5).write(9) };
+        drop(kept);
+        let third = lease(&stock, 1000, false);
+        assert_eq!(third.lease.data, first.lease.data);
+        // SAFETY: the lease's memory.
+        let bytes = unsafe { std::slice::from_raw_parts(third.lease.data, 1000) };
+        assert!(bytes.iter().all(|byte| *byte == 0));
+        let again = stock.put_kept(first.lease.id, 0, Site::NONE);
+        assert_eq!(again.err().map(|error| error.kind()), Some(ErrorKind::UseAfterPut));
+        for id in [second.lease.id, third.lease.id] {
+            stock.put_kept(id, 1000, Site::NONE).expect("live").expect("of a class").abandon();
+        }
+        let stats = pool.stats();
+        assert_eq!((stats.retained_buffers, stats.destroyed, stats.check()), (0, 2, Ok(())));
+    }
+
+    #[test]
+    fn a_write_into_memory_that_is_kept_in_mode_full_is_found() {
+        let (pool, stock) = pool("kept in full");
+        pool.set_check(Check::Full).expect("not off");
+        for write in [false, true] {
+            let lease = lease(&stock, 1000, false).lease;
+            let kept = stock.put_kept(lease.id, 1000, Site::NONE).expect("live").expect("of a class");
+            if write {
+                // SAFETY: kept, so nobody else's.
+                unsafe { lease.data.wrapping_add(5).write(9) };
+            }
+            drop(kept);
+            assert_eq!(pool.stats().stale_uses, u64::from(write));
+        }
+        assert_eq!(pool.stats().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_write_far_behind_the_length_is_found_by_who_looks() {
+        let (pool, stock) = pool("looked behind");
+        for (len, place) in [(600, 0), (600, 608), (600, 1023), (1, 511), (1020, 0), (1024, 0), (40 << 20, 0)] {
+            let lease = lease(&stock, len, false).lease;
+            // SAFETY: inside the capacity.
+            unsafe { lease.data.wrapping_add(place).write(9) };
+            let looked = stock.look_behind(lease.id, Site::NONE);
+            assert_eq!(looked.is_err(), place > 0, "{len} {place}");
+            match looked {
+                Ok(()) => raw::put(pool.id(), lease.id, None, Site::NONE).expect("live"),
+                Err(error) => {
+                    let wanted = format!("byte {} behind the length is 0x09", place - len + 1);
+                    assert!(error.message().contains(&wanted), "{error}");
+                }
+            }
+        }
+        assert_eq!((pool.stats().overruns, pool.stats().check()), (3, Ok(())));
+    }
+
+    #[test]
+    fn what_is_for_one_use_alone_is_not_kept() {
+        let (pool, stock) = pool("alone");
+        let lease = lease(&stock, 40 << 20, false).lease;
+        assert!(stock.put_kept(lease.id, 0, Site::NONE).expect("live").is_none());
+        raw::put(pool.id(), lease.id, None, Site::NONE).expect("still live");
+        assert_eq!(pool.stats().check(), Ok(()));
+    }
+
+    #[test]
+    fn guarded_pages_are_used_again_only_when_nobody_looks_any_more() {
+        let (pool, stock) = pool("kept pages");
+        let first = lease(&stock, 100, true);
+        assert!(first.guarded);
+        let kept = stock.put_kept(first.lease.id, 0, Site::NONE).expect("live").expect("guarded");
+        // More than are remembered: every other mapping of the past is used again.
+        for _ in 0..600 {
+            let next = lease(&stock, 100, true).lease;
+            assert_ne!(next.data, first.lease.data);
+            raw::put(pool.id(), next.id, None, Site::NONE).expect("live");
+        }
+        drop(kept);
+        let came_back = (0..600).any(|_| {
+            let next = lease(&stock, 100, true).lease;
+            raw::put(pool.id(), next.id, None, Site::NONE).expect("live");
+            next.data == first.lease.data
+        });
+        assert!(came_back);
+        assert_eq!((pool.stats().unguarded, pool.stats().check()), (0, Ok(())));
     }
 }

@@ -1,0 +1,183 @@
+"""Measures millpond beside what a program would take instead, in every language, in one interleaved run.
+
+    bench.py [--quick] [--only WORD] [--keep] [--list] [--trace FILE]
+
+WORD chooses programs or works whose name contains it; several are joined by commas: "Rust", "pair,pc", "Python".
+Everything built and everything written is below target/bench: out/bench.txt, bench.json and charts. --keep copies
+them to tests/bench/results. --trace replays a trace of your own program, as MILLPOND_TRACE=FILE records it, instead of
+the one that is committed: `--only replay --trace FILE` shows what each peer would cost you. Ratios of one run are what counts: the nanoseconds are this machine's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from harness import charts, contenders, machine, plan, results, tables, targets
+from harness.run import Contender, Results, Turn, rounds_of
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+BENCH = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve() / "bench"
+
+
+def wanted(word: str, *names: str) -> bool:
+    """Whether one of the words, if there are any, is in one of the names."""
+    words = [part.strip().lower() for part in word.split(",") if part.strip()]
+    return not words or any(part in name.lower() for part in words for name in names)
+
+
+def plan_of(programs: list[Contender], profile: str, only: str) -> list[tuple[plan.Work, list[Turn]]]:
+    """What is run, work by work, the programs and peers in turns."""
+    named = [work.name for work in plan.WORKS]
+    named += [name for name in dict.fromkeys(name for program in programs for name in program.works) if name not in named]
+    # A word that is the name of a work chooses that one, not each that contains it.
+    words = [part.strip() for part in only.split(",")]
+    exact = [word for word in words if word in named]
+    others = ",".join(word for word in words if word not in exact)
+    planned = []
+    for name in named:
+        turns = []
+        for program in programs:
+            chosen = not only or (name in exact and (not others or wanted(others, program.name, program.group)))
+            if not chosen and not (not exact and wanted(only, name, program.name, program.group)) or name not in program.works:
+                continue
+            # A work that is asked for by name is measured by all that have it.
+            if name not in exact and not plan.is_planned(profile, program.name, name):
+                continue
+            work = plan.work_of(name, program.works[name])
+            asked = work.quick if profile == "quick" else work.full
+            # In a quick run a work that was named has a size all the same.
+            asked = asked or (work.full[:1] if name in exact else ())
+            sizes = [size for size in asked if size in program.works[name]]
+            peers = [peer for peer in program.peers if name in program.only.get(peer, [name]) and (name != "rss" or plan.rests(program.name, peer))]
+            ms = plan.IDLE_SECONDS[profile] * 1000 if name == "rss" else plan.MS[profile]
+            if program.kind == "workload":
+                ms = plan.WORKLOAD_MS[profile]
+            groups = [[size] for size in sizes] if work.alone else [sizes] if sizes else []
+            turns += [Turn(program, peer, work, group, ms) for group in groups for peer in peers]
+        if turns:
+            planned.append((turns[0].work, turns))
+    return planned
+
+
+def rounds_for(turns: list[Turn], profile: str) -> int:
+    if turns[0].work.name == "rss":
+        return 1
+    return (plan.WORKLOAD_ROUNDS if turns[0].contender.kind == "workload" else plan.ROUNDS)[profile]
+
+
+def seconds_of(turns: list[Turn], profile: str) -> float:
+    alongside = plan.RESTING_TOGETHER if turns[0].work.name == "rss" else 1
+    return sum(turn.seconds for turn in turns) * rounds_for(turns, profile) / alongside
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--quick", action="store_true", help="fewer sizes and rounds, under three minutes")
+    options.add_argument("--only", default="", metavar="WORD", help="only programs or works whose name contains it")
+    options.add_argument("--keep", action="store_true", help="copy what came out to tests/bench/results")
+    options.add_argument("--list", action="store_true", help="build, list programs, peers and works, measure nothing")
+    options.add_argument("--trace", type=Path, default=HERE / "trace.csv", metavar="FILE", help="the trace whose sizes and acts are used")
+    asked = options.parse_args()
+    if not asked.trace.is_file():
+        options.error(f"{asked.trace} is no file")
+    os.environ["BENCH_TRACE"] = str(asked.trace.resolve())
+    profile = "quick" if asked.quick else "full"
+
+    BENCH.mkdir(parents=True, exist_ok=True)
+    print(f"bench: setting up below {BENCH.name}/ (the first time this downloads and compiles for some minutes)", flush=True)
+    programs, missing = contenders.find(HERE, BENCH, asked.quick)
+    for name, why in missing.items():
+        print(f"missing: {name}: {why}", flush=True)
+    if asked.list:
+        for program in programs:
+            print(f"{program.name}: {', '.join(program.peers)}\n    {', '.join(program.works)}")
+        return 0
+
+    planned = plan_of(programs, profile, asked.only)
+    if not planned:
+        print(f"bench: nothing is named like {asked.only!r}", file=sys.stderr)
+        return 2
+    begun, limit = time.monotonic(), plan.LIMIT_SECONDS[profile]
+    estimate = {work.name: seconds_of(turns, profile) for work, turns in planned}
+    total = sum(estimate.values())
+    head = machine.header(ROOT, profile)
+    head["load_before"] = machine.load()
+    print(f"bench: {sum(len(turns) for _, turns in planned)} programs a round, {plan.ROUNDS[profile]} rounds: about {total / 60:.0f} min {total % 60:.0f} s, at most {limit // 60} min", flush=True)
+    if head["load_before"] > 0.5:
+        print(f"bench: WARNING: the load is {head['load_before']}: something else runs, and figures suffer", flush=True)
+
+    collected, core = Results(), (os.cpu_count() or 1) - 1
+    left = total
+    for number, (work, turns) in enumerate(planned):
+        # What one work is late must not be taken from the works behind it more than from itself.
+        share = (limit - (time.monotonic() - begun)) * estimate[work.name] / max(left, 1e-9)
+        print(f"bench: {number + 1}/{len(planned)} {work.name}, about {estimate[work.name]:.0f} s", end="", flush=True)
+        start = time.monotonic()
+        collected.rounds[work.name] = rounds_of(turns, rounds_for(turns, profile), core, collected, start + max(share, 1.0))
+        print(f", took {time.monotonic() - start:.0f} s", flush=True)
+        left -= estimate[work.name]
+    head |= {"load_after": machine.load(), "seconds": round(time.monotonic() - begun), "rounds": collected.rounds}
+
+    rows = results.rows(collected, programs)
+    outcome = {
+        "header": head,
+        "missing": missing | {f"{program.name}: {peer}": why for program in programs for peer, why in program.missing.items()},
+        "versions": {program.name: program.versions for program in programs},
+        "settings": {program.name: program.settings for program in programs if program.settings},
+        "different": results.digests(rows),
+        "targets": targets.verdicts(rows),
+        # The samples have served their purpose: their median, least and most are told.
+        "rows": [{key: value for key, value in row.items() if key != "samples"} for row in rows],
+    }
+    write(outcome, programs, asked.keep)
+    return 1 if outcome["different"] else 0
+
+
+def as_json(outcome: dict) -> str:
+    """A line for each row and each target, and no digits that mean nothing."""
+
+    def short(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(f"{value:.5g}")
+        if isinstance(value, dict):
+            return {key: short(inner) for key, inner in value.items()}
+        return [short(inner) for inner in value] if isinstance(value, list) else value
+
+    parts = []
+    for key, value in outcome.items():
+        lines = ",\n".join(json.dumps(short(one)) for one in value) if isinstance(value, list) else None
+        parts.append(f"{json.dumps(key)}: " + (f"[\n{lines}\n]" if lines is not None else json.dumps(short(value))))
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def write(outcome: dict, programs: list[Contender], keep: bool) -> None:
+    """Text, JSON and charts; the text is also shown."""
+    out = BENCH / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    shown = tables.heading(outcome) + tables.report(outcome["rows"], programs) + tables.closing(outcome)
+    (out / "bench.json").write_text(as_json(outcome))
+    python = BENCH / "venv" / "bin" / "python"
+    drawn = subprocess.run([python if python.exists() else sys.executable, charts.__file__, out / "bench.json", out], capture_output=True, text=True)
+    if drawn.returncode != 0:
+        shown.append(f"missing: charts: {drawn.stderr.strip().splitlines()[-1] if drawn.stderr.strip() else 'the program that draws them failed'}")
+    (out / "bench.txt").write_text("\n".join([*shown, "", "Every row: median [least .. most] of the rounds", *tables.details(outcome["rows"])]) + "\n")
+    print("\n".join(shown), flush=True)
+    if keep:
+        kept = HERE / "results"
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(out, kept)
+        print(f"bench: kept in {kept.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

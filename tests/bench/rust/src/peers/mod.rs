@@ -1,0 +1,6 @@
+//! The peers: millpond, allocators called directly, and pools.
+
+pub mod allocators;
+pub mod crates;
+pub mod own;
+pub mod stack;

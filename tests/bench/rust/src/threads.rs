@@ -1,0 +1,226 @@
+//! The works of two threads, each on a core of its own.
+
+use std::cell::UnsafeCell;
+use std::hint::{black_box, spin_loop};
+use std::mem::MaybeUninit;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::measure::{Figures, Usage, forget_peak, median};
+use crate::peer::{Peer, Shape};
+use crate::works::write;
+
+const RING: usize = 256;
+/// Operations between two looks at the clock.
+const CHUNK: u64 = 4096;
+
+/// Ties this thread to a core, as far as there are so many.
+fn pin(core: usize) {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    // SAFETY: zeroed, which is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the core is far below the end of the set.
+    unsafe { libc::CPU_SET(core % cores, &mut set) };
+    // SAFETY: reads one set. Refused: the threads stay where they are.
+    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+}
+
+/// The median of the chunks of one thread that began after `skip`.
+fn chunks(begun: Instant, skip: Duration, time: Duration, mut chunk: impl FnMut()) -> (Vec<f64>, u64) {
+    let (mut spent, mut ops) = (Vec::new(), 0);
+    loop {
+        let start = Instant::now();
+        chunk();
+        ops += CHUNK;
+        if start - begun >= skip {
+            spent.push(start.elapsed().as_secs_f64() * 1e9 / CHUNK as f64);
+        }
+        if begun.elapsed() >= time + skip && !spent.is_empty() {
+            return (spent, ops);
+        }
+    }
+}
+
+#[inline(never)]
+fn pairs<P: Peer>(peer: P, len: usize) {
+    for _ in 0..CHUNK {
+        let buffer = peer.get(len);
+        black_box(P::look(&buffer));
+        peer.put(buffer);
+    }
+}
+
+/// Pairs on two threads of one pool; the same on one alone, just before, is reported beside it.
+pub fn two<P: Peer + Send>(len: usize, time: Duration) -> Figures {
+    let peer = P::new(Shape { size: len, live: 2 });
+    let (len, warm) = (black_box(len), time / 2);
+    forget_peak();
+    let alone = thread::scope(|scope| {
+        let one = scope.spawn(move || {
+            pin(1);
+            chunks(Instant::now(), warm, time, || pairs(peer, len)).0
+        });
+        median(one.join().expect("no panic"))
+    });
+    let (usage, barrier) = (Usage::now(), Barrier::new(2));
+    let both = thread::scope(|scope| {
+        let threads = [0, 1].map(|core| {
+            let barrier = &barrier;
+            scope.spawn(move || {
+                pin(core);
+                barrier.wait();
+                chunks(Instant::now(), warm, time, || pairs(peer, len))
+            })
+        });
+        threads.map(|thread| thread.join().expect("no panic"))
+    });
+    let mut figures = Figures::default();
+    usage.into(&mut figures, both[0].1 + both[1].1);
+    let each = both.map(|(spent, _)| median(spent));
+    figures.ns = (each[0] + each[1]) / 2.0;
+    figures.more = format!(", \"alone_ns\": {alone:.4}, \"alone_ratio\": {:.4}", each[0].max(each[1]) / alone);
+    figures
+}
+
+/// A number on cache lines of its own.
+#[repr(align(128))]
+struct Apart(AtomicUsize);
+
+/// A bounded queue from one thread to another.
+struct Ring<T> {
+    slots: [UnsafeCell<MaybeUninit<T>>; RING],
+    pushed: Apart,
+    popped: Apart,
+}
+
+// SAFETY: a slot belongs to the producer until `pushed` is raised over it, then to the consumer until `popped` is.
+unsafe impl<T: Send> Sync for Ring<T> {}
+
+/// Waits a little, and lets others run where there is one core for both.
+fn pause(waited: &mut u32) {
+    *waited += 1;
+    if waited.is_multiple_of(4096) {
+        thread::yield_now();
+    } else {
+        spin_loop();
+    }
+}
+
+impl<T> Ring<T> {
+    fn new() -> Ring<T> {
+        Ring {
+            slots: [const { UnsafeCell::new(MaybeUninit::uninit()) }; RING],
+            pushed: Apart(AtomicUsize::new(0)),
+            popped: Apart(AtomicUsize::new(0)),
+        }
+    }
+
+    /// Puts a value behind the `at` before it; `seen` is what the producer last saw of the consumer.
+    #[inline(always)]
+    fn push(&self, at: usize, seen: &mut usize, value: T) {
+        let mut waited = 0;
+        while at - *seen == RING {
+            // Acquire: the consumer has read the slot. Pairs with the store in `pop`.
+            *seen = self.popped.0.load(Ordering::Acquire);
+            if at - *seen == RING {
+                pause(&mut waited);
+            }
+        }
+        // SAFETY: the slot is the producer's.
+        let slot = unsafe { &mut *self.slots[at % RING].get() };
+        slot.write(value);
+        // Release: the slot is written. Pairs with the load in `pop`.
+        self.pushed.0.store(at + 1, Ordering::Release);
+    }
+
+    /// Takes the value at that place, or None when the producer has ended.
+    #[inline(always)]
+    fn pop(&self, at: usize, seen: &mut usize, ended: &AtomicBool) -> Option<T> {
+        let mut waited = 0;
+        while at == *seen {
+            *seen = self.pushed.0.load(Ordering::Acquire);
+            if at == *seen {
+                if ended.load(Ordering::Acquire) && self.pushed.0.load(Ordering::Acquire) == at {
+                    return None;
+                }
+                pause(&mut waited);
+            }
+        }
+        // SAFETY: the slot is the consumer's.
+        let slot = unsafe { &*self.slots[at % RING].get() };
+        // SAFETY: written, and read once: the producer writes it anew before this thread comes here again.
+        let value = unsafe { slot.assume_init_read() };
+        self.popped.0.store(at + 1, Ordering::Release);
+        Some(value)
+    }
+}
+
+/// One thread makes values, the other takes them; per value.
+fn pass<T: Send>(time: Duration, make: impl Fn() -> T + Sync, take: impl Fn(T) + Sync) -> Figures {
+    forget_peak();
+    let (ring, ended, warm) = (Ring::<T>::new(), AtomicBool::new(false), time / 2);
+    let usage = Usage::now();
+    let (spent, ops) = thread::scope(|scope| {
+        let (ring, ended, make, take) = (&ring, &ended, &make, &take);
+        scope.spawn(move || {
+            pin(1);
+            let (mut at, mut seen) = (0, 0);
+            while let Some(value) = ring.pop(at, &mut seen, ended) {
+                take(value);
+                at += 1;
+            }
+        });
+        let producer = scope.spawn(move || {
+            pin(0);
+            let (mut at, mut seen) = (0, 0);
+            let figures = chunks(Instant::now(), warm, time, || {
+                for _ in 0..CHUNK {
+                    ring.push(at, &mut seen, make());
+                    at += 1;
+                }
+            });
+            // Release: everything was pushed before. Pairs with the load in `pop`.
+            ended.store(true, Ordering::Release);
+            figures
+        });
+        producer.join().expect("no panic")
+    });
+    let mut figures = Figures::default();
+    usage.into(&mut figures, ops);
+    figures.ns = median(spent);
+    figures
+}
+
+/// One thread gets and writes the first byte, another puts.
+pub fn between<P: Peer + Send + Sync>(len: usize, time: Duration) -> Figures
+where
+    P::Buffer: Send,
+{
+    let peer = P::new(Shape { size: len, live: RING + 2 });
+    let len = black_box(len);
+    let get = move || {
+        let mut buffer = peer.get(len);
+        write(P::start(&mut buffer), 0);
+        buffer
+    };
+    pass(time, get, move |buffer| peer.put(buffer))
+}
+
+/// A pointer that may move to another thread: nobody follows it.
+struct Pointer(*const u8);
+
+// SAFETY: only its value is looked at.
+unsafe impl Send for Pointer {}
+
+/// The queue alone.
+pub fn queue(time: Duration) -> Figures {
+    pass(
+        time,
+        || Pointer(black_box(std::ptr::null())),
+        |pointer| {
+            black_box(pointer.0);
+        },
+    )
+}

@@ -1,0 +1,164 @@
+// Refuses Node's addon every request for memory in turn, once and for good, through everything that pools do.
+//
+//     LD_PRELOAD=failing_memory.node NO_MEMORY_PACKAGE=.../millpond node --expose-gc no_memory.mjs [STEP] [LEAST]
+//
+// Every STEP-th request of at least LEAST bytes. Whatever fails is an error that leaves the pool as it was; at the end all buffers
+// are back and the sums agree. An abort ends this process, and so the test.
+
+import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
+
+const require = createRequire(import.meta.url)
+const memory = require(process.env.LD_PRELOAD)
+const { Pool } = require(process.env.NO_MEMORY_PACKAGE)
+
+const MODES = ['on', 'sites', 'sample:1', 'full', 'off']
+const SIZES = [0, 100, 5000, 60_000, 70_000, 2 ** 20, 5 * 2 ** 20]
+const refusals = {}
+
+class Refused extends Error {}
+
+/** Does one step; NO_MEMORY, or what JavaScript has for it, is what may come of it. */
+function step(act) {
+  try {
+    return act()
+  } catch (error) {
+    const name = error.code ?? error.constructor.name
+    if (name !== 'ERR_MILLPOND_NO_MEMORY' && name !== 'ERR_MEMORY_ALLOCATION_FAILED' && !(error instanceof RangeError)) throw error
+    refusals[name] = (refusals[name] ?? 0) + 1
+    throw new Refused()
+  }
+}
+
+/** Does one step that may be refused without the others being in vain. */
+function attempt(act) {
+  try {
+    step(act)
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error
+  }
+}
+
+/** Does one step that breaks a rule. */
+function refused(kind, act) {
+  attempt(() => {
+    try {
+      act()
+    } catch (error) {
+      if (error.code === `ERR_MILLPOND_${kind}`) return
+      throw error
+    }
+    assert.fail(`${kind} wanted`)
+  })
+}
+
+/** What pools do; ends early where nothing can go on without what was refused. */
+function life(mode, pools) {
+  const make = (options) => {
+    const pool = new Pool({ check: mode, ...options })
+    pools.push(pool)
+    return pool
+  }
+  const pool = step(() => make({ name: 'first', classes: [512, 4096, 65536, 2 ** 20], maxBytes: 2 ** 28 }))
+  const other = step(() => make({ clear: 'onGet' }))
+  const one = (from, length, options) => {
+    const lease = from.get(length)
+    try {
+      lease.buffer.fill(1)
+    } finally {
+      lease.put(options)
+    }
+  }
+  for (const length of SIZES) {
+    attempt(() => one(pool, length))
+    attempt(() => one(pool, length, { detach: false }))
+    attempt(() => one(other, length))
+    attempt(() => pool.tryGet(length).put())
+    attempt(() => {
+      const lease = pool.get(length)
+      try {
+        lease.detach()
+      } catch (error) {
+        lease.put()
+        throw error
+      }
+    })
+  }
+  refused('INVALID_ARGUMENT', () => pool.get(-1))
+  refused('INVALID_ARGUMENT', () => make({ check: 'loud' }))
+  refused('INVALID_ARGUMENT', () => make({ classes: [100] }))
+  let lease
+  attempt(() => (lease = pool.get(1000)))
+  if (lease !== undefined) {
+    refused('FOREIGN_LEASE', () => other.put(lease))
+    attempt(() => {
+      lease.pin()
+      try {
+        refused('BUSY', () => lease.put())
+      } finally {
+        lease.unpin()
+      }
+    })
+    attempt(() => pool.leaks())
+    lease.put()
+    refused('DOUBLE_PUT', () => lease.put())
+    refused('USE_AFTER_PUT', () => lease.buffer)
+  }
+  for (const act of [() => pool.stats(), () => pool.leaks(), () => pool.trim(), () => pool.maintain(), () => pool.check]) attempt(act)
+  if (mode !== 'off') {
+    attempt(() => pool.setCheck('sites'))
+    attempt(() => one(pool, 100))
+  }
+  attempt(() => pool.inject('get=1'))
+  attempt(() => pool.inject(''))
+  attempt(() => one(pool, 100))
+  attempt(() => pool.close())
+}
+
+/** Lives with one plan and returns how many requests there were and how many were refused. */
+async function run(mode, after, forGood) {
+  const pools = []
+  memory.begin(after, forGood ? 1 : 0)
+  let count
+  try {
+    life(mode, pools)
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error
+  } finally {
+    count = memory.end()
+  }
+  const asked = memory.asked()
+  globalThis.gc()
+  await new Promise((resolve) => setImmediate(resolve))
+  for (const pool of pools) {
+    pool.close()
+    const stats = pool.stats()
+    assert.equal(stats.gets, stats.puts + stats.inUse + stats.detached + stats.leaked, `${mode} ${after} ${forGood}`)
+    assert.deepEqual([stats.inUse, stats.lost, stats.created], [0, 0, stats.destroyed], `${mode} ${after} ${forGood}`)
+    assert.deepEqual(pool.leaks(), [])
+  }
+  return [asked, count]
+}
+
+const stepSize = Number(process.argv[2] ?? 1)
+const least = Number(process.argv[3] ?? 0)
+assert.equal(memory.aim('millpond.linux', least), 1, 'the addon is not loaded')
+// What is made once for the process is there afterwards.
+for (const mode of MODES) assert.equal((await run(mode, 2 ** 40, false))[1], 0)
+let runs = 0
+let requests = 0
+let count = 0
+for (const mode of MODES) {
+  for (const forGood of [false, true]) {
+    const [total] = await run(mode, 2 ** 40, false)
+    for (let after = 0; after < total; after += stepSize) {
+      const [asked, refusedNow] = await run(mode, after, forGood)
+      runs += 1
+      requests += asked
+      count += refusedNow
+    }
+  }
+}
+// That requests are refused, and seen as such, is what the rest stands on.
+assert.ok(count >= runs && runs > 0 && refusals.ERR_MILLPOND_NO_MEMORY > 0, JSON.stringify(refusals))
+console.log(`no memory in node: ${runs} runs, ${requests} requests, ${count} refused, 0 aborts, errors ${JSON.stringify(refusals)}`)
