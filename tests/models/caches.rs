@@ -71,7 +71,7 @@ fn a_put_meets_a_revocation() {
 
 #[test]
 fn a_pair_meets_a_revocation() {
-    explore("a get and a put meet a revocation", Some(3), || {
+    explore("a get and a put meet a revocation", Some(2), || {
         let (pool, id) = kept();
         let theirs = pool.inner().keep_alive();
         let other = spawn(move || theirs.flush_caches(|_| true));
@@ -115,7 +115,7 @@ fn what_a_tenant_did_comes_before_who_gets_the_flushed_buffer() {
 
 #[test]
 fn a_full_magazine_spills_while_it_is_flushed() {
-    explore("a full magazine spills while it is flushed", Some(2), || {
+    explore("a full magazine spills while it is flushed", Some(1), || {
         let (pool, id) = kept();
         let leases: [u64; 4] = std::array::from_fn(|_| get(id).id);
         leases[..3].iter().for_each(|lease| assert!(put_idle(id, *lease)));

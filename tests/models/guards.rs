@@ -12,7 +12,7 @@ fn guarding() -> BufferPool {
 
 #[test]
 fn two_guarded_leases_have_two_places() {
-    explore("two guarded leases have pages of their own", Some(2), || {
+    explore("two guarded leases have pages of their own", Some(1), || {
         let pool = guarding();
         let id = pool.id();
         let got = move || {

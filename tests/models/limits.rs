@@ -95,7 +95,7 @@ fn two_givers_stay_within_what_may_be_kept() {
 
 #[test]
 fn a_get_at_the_limit_meets_a_put() {
-    explore("a get at the limit that meets a put fails or has its buffer", Some(2), || {
+    explore("a get at the limit that meets a put fails or has its buffer", Some(1), || {
         let pool = pool_of(1);
         let id = pool.id();
         let lease = get(id).id;

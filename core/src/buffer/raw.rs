@@ -442,9 +442,9 @@ pub(crate) fn not_present(slot: &Slot, lease_id: u64, site: Site) -> Error {
 
 /// Returns the pool that a slot's buffer belongs to, or belonged to while the slot is free.
 fn pool_of_ended(slot: &Slot) -> Option<Strong> {
-    let address = slot.pool.load(Ordering::Relaxed);
+    let address = slot.pool_of_any();
     // Whoever takes the slot meanwhile writes something that is no pool's id.
-    if address.is_null() { registry::find(slot.site.load(Ordering::Relaxed)) } else { registry::find_at(address) }
+    if address.is_null() { registry::find(slot.len.load(Ordering::Acquire) as u64) } else { registry::find_at(address) }
 }
 
 /// Finds the slot of a live lease.

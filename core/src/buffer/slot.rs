@@ -85,9 +85,9 @@ pub(crate) struct Slot {
     pub data: AtomicPtr<u8>,
     /// What leads from one handle to the next, see [`Key`]; constant.
     step: AtomicU64,
-    /// The length of the live lease.
+    /// The length of the live lease; of a free slot the id of the pool that it served last.
     pub len: AtomicUsize,
-    /// Where the live lease was got; of a free slot the id of the pool that it served last.
+    /// Where the live lease was got.
     pub site: AtomicU64,
     /// The coarse clock at get; 0 while no lease is out.
     pub taken: AtomicU32,
@@ -499,7 +499,8 @@ fn reserve_table() -> Option<u32> {
 pub(crate) fn free(slot: &'static Slot, pool_id: u64) {
     let handle = slot.handle.load(Ordering::Relaxed);
     slot.taken.store(0, Ordering::Relaxed);
-    slot.site.store(pool_id, Ordering::Relaxed);
+    // Where a length stood, not where a site did: whoever words a message at this moment follows a site's address.
+    slot.len.store(pool_id as usize, Ordering::Release);
     slot.pool.store(std::ptr::null_mut(), Ordering::Release);
     let next = slot.successor(handle);
     // Pairs with the acquire loads of whoever checks a handle.
