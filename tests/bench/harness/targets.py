@@ -9,7 +9,7 @@ from typing import Any
 from .plan import KIB, MIB, size_text
 from .run import Row
 
-LTO, PLAIN, C, GO = "Rust, fat LTO", "Rust, no LTO", "C and C++, shared library", "Go"
+LTO, PLAIN, C, GO, DPDK = "Rust, fat LTO", "Rust, no LTO", "C and C++, shared library", "Go", "C and C++, DPDK"
 SMALL = (512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB)
 # A figure: where it was taken, what it is, and what it must be at most or at least.
 Figure = tuple[str, float | None]
@@ -95,7 +95,7 @@ def rust(found: Found) -> list[dict[str, Any]]:
         ]),
         at_least("snmalloc and DPDK's mempool over producer/consumer, not clearing", 1, [
             *((f"snmalloc {size_text(size)}", found.over((LTO, "pc", "snmalloc", size), (LTO, "pc", peer, size))) for peer, size in pc),
-            *((f"dpdk {size_text(size)}", found.over((C, "pc", "dpdk", size), (LTO, "pc", peer, size))) for peer, size in pc),
+            *((f"dpdk {size_text(size)}", found.over((DPDK, "pc", "dpdk", size), (LTO, "pc", peer, size))) for peer, size in pc),
         ]),
         at_least("snmalloc over mixed sizes, 64 live, not clearing", 1, [
             (work, found.over((LTO, work, "snmalloc", size), (LTO, work, "millpond-noclear", size))) for work, size in mixed
