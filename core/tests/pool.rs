@@ -449,6 +449,25 @@ fn retention_is_bounded() {
 }
 
 #[test]
+fn a_thread_that_has_room_for_one_buffer_leaves_the_others_to_the_depot() {
+    let builder =
+        BufferPool::builder().name("one").classes(Classes::List(vec![64 << 10])).thread_cache_bytes(100 << 10);
+    let pool = builder.max_bytes(64 << 20).max_retained_bytes(16 << 20).build().expect("a pool");
+    for _ in 0..3 {
+        let leases: Vec<_> = (0..4).map(|_| pool.get(1000).expect("a lease")).collect();
+        drop(leases);
+        let stats = rest(&pool);
+        assert_eq!((stats.retained_buffers, stats.created), (4, 4));
+        // Another thread finds those in the depot.
+        std::thread::scope(|scope| {
+            let get = || drop((0..3).map(|_| pool.get(1000).expect("a lease")).collect::<Vec<_>>());
+            scope.spawn(get).join().expect("no panic");
+        });
+        assert_eq!(rest(&pool).created, 4);
+    }
+}
+
+#[test]
 fn ended_threads_leave_nothing_behind() {
     let pool = pool("threads");
     for _ in 0..50 {

@@ -371,18 +371,24 @@ fn case(name: &str) {
             assert_eq!((stats.in_use, stats.created), (0, stats.destroyed));
         }
         "stain" => {
-            let pool = BufferPool::new(name).expect("a pool");
-            drop((0..300).map(|_| pool.get(100).expect("a lease")).collect::<Vec<_>>());
-            pool.set_check(Check::Full).expect("not off");
+            let pool = BufferPool::builder().name(name).check(Check::Full).build().expect("a pool");
+            drop((0..100).map(|_| pool.get(100).expect("a lease")).collect::<Vec<_>>());
+            // Slots that nothing is remembered of, for which there will be no room.
+            let other = BufferPool::new("other").expect("a pool");
+            let mut others: Vec<_> = (0..5000).map(|_| other.get(100).expect("a lease")).collect();
+            others.truncate(4900);
+            other.trim();
             refuse(HEAP);
             let lease = pool.get(100).map(|mut lease| (lease.as_mut_ptr(), lease.put().is_ok()));
             refuse(0);
             let (data, put) = lease.expect("a lease");
             assert!(put);
-            // SAFETY: held back or idle, so still there; the write is the bug.
+            // SAFETY: held back, so still there; the write is the bug.
             unsafe { data.wrapping_add(2).write(1) };
             pool.trim();
-            pool.stats().check().expect("the books");
+            let stats = pool.stats();
+            stats.check().expect("the books");
+            assert_eq!(stats.stale_uses, 1);
         }
         "look" | "give back" => {
             // Large buffers of which little was used are cleared page by page, those without such a look whole.
@@ -528,7 +534,11 @@ fn without_a_heap_what_is_only_remembered_is_forgotten() {
         assert!(without > 2 && begun > 2 && without + begun == 40 && ended >= begun, "{said}");
     }
     passes("trace");
-    passes("stain");
+    let said = passes("stain");
+    assert!(
+        said.contains("bytes 2 to 2 of a buffer were written after its put") && !said.contains("its lease"),
+        "{said}"
+    );
 }
 
 #[test]
