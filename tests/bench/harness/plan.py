@@ -66,6 +66,11 @@ WORKS = (
     Work("clearall", "all dirtied, clearing on", (4 * KIB, 64 * KIB, MIB, 16 * MIB), (64 * KIB,)),
     Work("modes", "get and put of one buffer by how closely the pool looks, nothing written", (64 * KIB,), (64 * KIB,)),
     Work("first", "the first get of a process, with the making of the pool", (KIB,), (), alone=True),
+    Work("with", "a `with` block over a buffer, nothing written", (512, KIB, 4 * KIB, 64 * KIB, MIB), (KIB,)),
+    Work("view", "a memoryview made and dropped", (KIB,), (KIB,)),
+    Work("array", "get, seen as a NumPy array, put", (KIB, 64 * KIB, MIB), ()),
+    Work("arraymethod", "get, lease.array(), put", (KIB,), ()),
+    Work("fill8", "8 live buffers filled by readinto, all given back; per buffer", (64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB), (64 * KIB, MIB)),
     Work("metrics", "statistics of a pool with nine classes and 64 threads, read and printed", (0,), (0,), sized=False),
     Work("rss", "resident memory: before, after a burst of 1 GiB, and while resting", (MIB,), (MIB,), alone=True, unit="MiB"),
 )
