@@ -485,6 +485,41 @@ fn ended_threads_leave_nothing_behind() {
 }
 
 #[test]
+fn a_pool_serves_a_thread_that_is_about_to_end() {
+    extern "C" fn last(pool: *mut libc::c_void) {
+        // SAFETY: the pool of the test, which waits for the thread.
+        let pool = unsafe { &*pool.cast::<BufferPool>() };
+        let leases: Vec<_> = (0..3).map(|_| pool.get(100).expect("a lease")).collect();
+        drop(leases);
+        assert!(pool.get_idle(100, millpond::Site::NONE).is_none(), "nothing is kept for it any more");
+    }
+    let pool = pool("ending");
+    let mut key = 0;
+    // Later than the pool's own key, so that it is called after that one.
+    // SAFETY: writes the key.
+    assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, Some(last)) }, 0);
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            let work = || {
+                drop(pool.get(100).expect("a lease"));
+                // SAFETY: the key just made; the pool outlives the thread.
+                assert_eq!(unsafe { libc::pthread_setspecific(key, (&raw const pool).cast()) }, 0);
+            };
+            scope.spawn(work);
+        });
+    }
+    // A thread counts as over for its scope before its last functions were called.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while pool.stats().puts < 12 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let stats = rest(&pool);
+    assert_eq!((stats.gets, stats.puts, stats.in_use), (12, 12, 0));
+    // SAFETY: no thread has a value of it any more.
+    assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0);
+}
+
+#[test]
 fn many_pools_on_one_thread_do_not_disturb_each_other() {
     let pools: Vec<_> = (0..40).map(|n| pool(&format!("many-{n}"))).collect();
     for round in 0..3 {

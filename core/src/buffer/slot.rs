@@ -574,6 +574,16 @@ mod tests {
     }
 
     #[test]
+    fn a_freed_slot_is_nobody_s_and_its_handle_over() {
+        let mut byte = 0_u8;
+        let slot = allocate(std::ptr::dangling_mut(), 0, MAPPED, NonNull::from(&mut byte), 64).expect("memory");
+        let handle = slot.handle.load(Ordering::Relaxed);
+        slot.taken.store(7, Ordering::Relaxed);
+        free(slot, 0xabc);
+        assert!(slot.handle.load(Ordering::Relaxed) != handle && slot.was_valid(handle));
+    }
+
+    #[test]
     fn a_slot_is_worn_out_when_no_nonce_is_left() {
         let mut byte = 0_u8;
         let slot = allocate(std::ptr::null_mut(), 0, MAPPED, NonNull::from(&mut byte), 64).expect("memory");
