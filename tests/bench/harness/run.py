@@ -52,7 +52,7 @@ class Turn:
         """About how long it takes; refined by what the first round took."""
         if self.work.name == "rss":
             return self.ms / 1000 + 3
-        startup = 0.01 if self.contender.group in ("Rust", "C and C++", "Go") else 0.2
+        startup = 0.01 if self.contender.group in ("Rust", "C and C++", "Go") else 0.15
         return startup + sum(self.ms * 1.6 / 1000 + size / 4e9 for size in self.sizes)
 
 
