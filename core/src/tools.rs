@@ -156,3 +156,20 @@ fn client_request(request: usize, first: usize, second: usize) -> usize {
 fn client_request(_request: usize, _first: usize, _second: usize) -> usize {
     0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BufferPool;
+
+    #[test]
+    fn a_buffer_ends_behind_the_room_for_its_canary_if_it_has_any() {
+        let pool = BufferPool::new("ends").expect("a pool");
+        let lease = pool.get(100).expect("a lease");
+        assert_eq!(end_of(lease.entry()), 512 + memory::TAIL);
+        let check = "sample:1".parse().expect("a mode");
+        let pool = BufferPool::builder().check(check).build().expect("a pool");
+        let lease = pool.get(100).expect("a lease");
+        assert_eq!(end_of(lease.entry()), 128);
+    }
+}

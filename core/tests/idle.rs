@@ -163,3 +163,38 @@ fn each_of_128_classes_gets_its_own_buffers_again() {
     assert_eq!((stats.created, stats.retained_buffers, stats.gets), (128, 128, 1024));
     raw::release(id).expect("retained");
 }
+
+#[test]
+fn the_short_way_is_open_again_after_others_looked_into_the_cache() {
+    let (pool, id) = made(ClearPolicy::OnPut, Check::On);
+    let goes = |when: &str| {
+        drop(pool.get(100).expect("a lease"));
+        let lease = raw::get_idle(id, 100, Site::NONE).unwrap_or_else(|| panic!("{when}"));
+        assert!(is_done(&raw::put_idle(id, lease.id, Some(0))), "{when}");
+        drop(pool.get_idle(100, Site::NONE).unwrap_or_else(|| panic!("{when}")));
+    };
+    goes("at first");
+    pool.trim();
+    goes("after a trim");
+    pool.maintain();
+    pool.maintain();
+    goes("after two looks");
+    for check in [Check::Sites, Check::Full] {
+        pool.set_check(check).expect("not off");
+        assert!(pool.get_idle(100, Site::NONE).is_none(), "all goes the long way");
+        drop(pool.get(100).expect("a lease"));
+        pool.set_check(Check::On).expect("not off");
+        goes("in another mode");
+    }
+    pool.inject("get=1000".parse().expect("a list"));
+    pool.inject("".parse().expect("nothing"));
+    goes("after an injection");
+    // A get that waits keeps every put from the caches for as long.
+    let builder = BufferPool::builder().name("small").max_bytes(1 << 20).classes(Classes::List(vec![512]));
+    let small = builder.build().expect("a pool");
+    let held: Vec<_> = (0..2048).map(|_| small.get(100).expect("a lease")).collect();
+    assert!(small.get_timeout(100, std::time::Duration::from_millis(5)).is_err());
+    drop(held);
+    drop(small.get_idle(100, Site::NONE).expect("the wait is over"));
+    raw::release(id).expect("retained");
+}

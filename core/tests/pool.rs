@@ -449,6 +449,25 @@ fn retention_is_bounded() {
 }
 
 #[test]
+fn a_thread_that_has_room_for_one_buffer_leaves_the_others_to_the_depot() {
+    let builder =
+        BufferPool::builder().name("one").classes(Classes::List(vec![64 << 10])).thread_cache_bytes(100 << 10);
+    let pool = builder.max_bytes(64 << 20).max_retained_bytes(16 << 20).build().expect("a pool");
+    for _ in 0..3 {
+        let leases: Vec<_> = (0..4).map(|_| pool.get(1000).expect("a lease")).collect();
+        drop(leases);
+        let stats = rest(&pool);
+        assert_eq!((stats.retained_buffers, stats.created), (4, 4));
+        // Another thread finds those in the depot.
+        std::thread::scope(|scope| {
+            let get = || drop((0..3).map(|_| pool.get(1000).expect("a lease")).collect::<Vec<_>>());
+            scope.spawn(get).join().expect("no panic");
+        });
+        assert_eq!(rest(&pool).created, 4);
+    }
+}
+
+#[test]
 fn ended_threads_leave_nothing_behind() {
     let pool = pool("threads");
     for _ in 0..50 {
@@ -463,6 +482,41 @@ fn ended_threads_leave_nothing_behind() {
     assert!(stats.created <= 20, "the next thread uses what the last one left: {}", stats.created);
     pool.trim();
     assert_eq!(rest(&pool).retained_bytes, 0);
+}
+
+#[test]
+fn a_pool_serves_a_thread_that_is_about_to_end() {
+    extern "C" fn last(pool: *mut libc::c_void) {
+        // SAFETY: the pool of the test, which waits for the thread.
+        let pool = unsafe { &*pool.cast::<BufferPool>() };
+        let leases: Vec<_> = (0..3).map(|_| pool.get(100).expect("a lease")).collect();
+        drop(leases);
+        assert!(pool.get_idle(100, millpond::Site::NONE).is_none(), "nothing is kept for it any more");
+    }
+    let pool = pool("ending");
+    let mut key = 0;
+    // Later than the pool's own key, so that it is called after that one.
+    // SAFETY: writes the key.
+    assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, Some(last)) }, 0);
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            let work = || {
+                drop(pool.get(100).expect("a lease"));
+                // SAFETY: the key just made; the pool outlives the thread.
+                assert_eq!(unsafe { libc::pthread_setspecific(key, (&raw const pool).cast()) }, 0);
+            };
+            scope.spawn(work);
+        });
+    }
+    // A thread counts as over for its scope before its last functions were called.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while pool.stats().puts < 12 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let stats = rest(&pool);
+    assert_eq!((stats.gets, stats.puts, stats.in_use), (12, 12, 0));
+    // SAFETY: no thread has a value of it any more.
+    assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0);
 }
 
 #[test]

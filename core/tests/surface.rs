@@ -65,7 +65,7 @@ fn a_lease_is_a_slice_and_knows_its_place() {
     let mut lease = pool.get(3).expect("a lease");
     lease.as_mut().copy_from_slice(b"abc");
     assert_eq!(AsRef::<[u8]>::as_ref(&lease), b"abc");
-    assert!(!lease.is_empty() && pool.get(0).expect("a lease").is_empty());
+    assert!(!Lease::is_empty(&lease) && Lease::is_empty(&pool.get(0).expect("a lease")));
     assert!(lease.site().to_string().contains("surface.rs"), "{}", lease.site());
     lease.set_site(Site::interned("elsewhere.py", 12, "f"));
     assert_eq!(lease.site().to_string(), "elsewhere.py:12 in f");

@@ -261,3 +261,34 @@ fn a_buffer_of_another_stock_is_foreign_with_what_its_owner_knows() {
     assert_eq!(stock.foreign(u64::MAX, 77, at(1), at(2)).kind(), ErrorKind::InvalidHandle);
     theirs.give(buffer.token).expect("still theirs");
 }
+
+#[test]
+fn all_that_is_behind_a_lease_is_looked_at_where_it_is_known() {
+    for (check, clear, guard, known) in [
+        ("on", ClearPolicy::OnPut, false, true),
+        ("sites", ClearPolicy::OnPut, false, true),
+        ("on", ClearPolicy::OnGet, false, false),
+        ("on", ClearPolicy::Never, false, false),
+        ("off", ClearPolicy::OnPut, false, false),
+        ("sample:1", ClearPolicy::OnPut, true, false),
+    ] {
+        let (pool, stock) = made(check, clear);
+        let lease = take(&stock, 100, guard);
+        stock.look_behind(lease.lease.id, at(2)).expect("nothing was written");
+        let far = if guard { 0 } else { 300 };
+        // Behind the canary, where a put does not look; of a guarded lease nothing.
+        if far > 0 {
+            // SAFETY: inside the capacity.
+            unsafe { lease.lease.data.wrapping_add(100 + far).write(1) };
+        }
+        let result = stock.look_behind(lease.lease.id, at(2)).map_err(|error| error.kind());
+        assert_eq!(result, if known { Err(ErrorKind::Overrun) } else { Ok(()) }, "{check} {clear:?}");
+        if !known {
+            raw::put(pool.id(), lease.lease.id, None, Site::NONE).expect("live");
+        }
+        assert!(stock.look_behind(lease.lease.id, at(2)).is_err(), "it is over");
+        let stats = pool.stats();
+        stats.check().expect("the books");
+        assert_eq!((stats.overruns, stats.in_use), (u64::from(known), 0), "{check} {clear:?}");
+    }
+}

@@ -23,6 +23,21 @@ PACKAGES = {
     "libjemalloc2": "libjemalloc.so.2",
     "libboost1.74-dev": "boost/pool/pool.hpp",
 }
+# What DPDK's mempool takes beside them.
+DPDK = {
+    "libdpdk-dev": "rte_mempool.h",
+    "librte-eal23": "librte_eal.so.23",
+    "librte-mempool23": "librte_mempool.so.23",
+    "librte-mempool-ring23": "librte_mempool_ring.so.23",
+    "librte-ring23": "librte_ring.so.23",
+    "librte-kvargs23": "librte_kvargs.so.23",
+    "librte-telemetry23": "librte_telemetry.so.23",
+    "libnuma1": "libnuma.so.1",
+    "libbsd0": "libbsd.so.0",
+    "libbsd-dev": "bsd/string.h",
+    "libmd0": "libmd.so.0",
+    "libfdt1": "libfdt.so.1",
+}
 
 
 class Failed(Exception):
@@ -52,7 +67,7 @@ def libraries(bench_dir: Path) -> tuple[Path, dict[str, str]]:
         folder.mkdir(parents=True, exist_ok=True)
     refreshed = False
     versions = {}
-    for package, wanted in PACKAGES.items():
+    for package, wanted in (PACKAGES | DPDK).items():
         try:
             if not list(debs.glob(f"{package}_*.deb")):
                 try:
@@ -72,7 +87,8 @@ def libraries(bench_dir: Path) -> tuple[Path, dict[str, str]]:
             print(f"missing: {package}: {error}", flush=True)
     for library in root.rglob("*.so*"):
         target = libs / library.name
-        if not target.exists():
+        # The development package has names of libraries that nobody asked for.
+        if library.exists() and not target.is_symlink():
             target.symlink_to(library.resolve())
     return libs, versions
 
@@ -111,6 +127,25 @@ def c(bench_dir: Path, libs: Path) -> dict[str, Any]:
     return {**named, "argv": [program], "env": {"BENCH_LIBS": str(libs)}}
 
 
+def dpdk(bench_dir: Path) -> dict[str, Any]:
+    """Builds the program of DPDK's mempool, which needs libraries that no other peer does."""
+    named = {"name": "C and C++, DPDK", "group": "C and C++"}
+    prefix, usr, program = bench_dir / "prefix", bench_dir / "debian" / "usr", bench_dir / "c" / "dpdk"
+    lib = next((path.parent for path in usr.rglob("librte_mempool.so.23")), usr / "lib")
+    if not (lib / "librte_mempool.so.23").exists():
+        return {**named, "missing": "its packages are not there"}
+    config = next((path.parent for path in usr.rglob("rte_config.h")), usr / "include")
+    include = ["-I", prefix / "include", *(part for path in (usr / "include", usr / "include" / "dpdk", config) for part in ("-isystem", path))]
+    # The rings that mempools are made of are a driver, which nothing refers to by name.
+    driver = ["-Wl,--no-as-needed", "-l:librte_mempool_ring.so.23", "-Wl,--as-needed"]
+    link = ["-L", lib, *(f"-l:librte_{part}.so.23" for part in ("mempool", "eal", "ring")), *driver, "-Wl,--allow-shlib-undefined", "-L", prefix / "lib", "-lmillpond", "-pthread"]
+    try:
+        run(bench_dir / "logs" / "dpdk.log", os.environ.get("CXX", "c++"), "-std=gnu++17", "-O2", "-march=corei7", "-include", "rte_config.h", HERE / "c" / "dpdk" / "main.cpp", "-o", program, *include, *link)
+    except Failed as error:
+        return {**named, "missing": str(error)}
+    return {**named, "argv": [program], "env": {"LD_LIBRARY_PATH": f"{lib}:{bench_dir / 'libs'}:{prefix / 'lib'}"}}
+
+
 def go(bench_dir: Path) -> dict[str, Any]:
     """Builds the Go program, in which the ancestors' design is written anew."""
     named = {"name": "Go", "group": "Go"}
@@ -127,8 +162,8 @@ def go(bench_dir: Path) -> dict[str, Any]:
 def contenders(bench_dir: Path, quick: bool) -> list[dict[str, Any]]:
     """Builds everything that is not built yet. A quick run is made of the same programs."""
     libs, versions = libraries(bench_dir)
-    packages = ",".join(f"{name}={version}" for name, version in versions.items())
-    listed = [*rust(bench_dir, libs), c(bench_dir, libs), go(bench_dir)]
+    packages = ",".join(f"{name}={version}" for name, version in versions.items() if name in PACKAGES)
+    listed = [*rust(bench_dir, libs), c(bench_dir, libs), dpdk(bench_dir), go(bench_dir)]
     for entry in listed:
         entry["env"] = {**entry.get("env", {}), "BENCH_PACKAGES": packages}
     return listed

@@ -88,7 +88,7 @@ def load(export, root, crates, files):
         if not path.is_relative_to(root):
             continue
         name = str(path.relative_to(root))
-        if not any(name.startswith(f"{crate}/src/") for crate in crates):
+        if not any(name.startswith(f"{crate}/src/") for crate in crates) or path.name == "tests.rs":
             continue
         file = files.setdefault(name, File(path))
         for line, count in line_counts(entry["segments"]).items():

@@ -2,7 +2,7 @@
 """Puts small bugs into core and ffi-c, one at a time, and looks whether a test finds each.
 
 run.py [FILE...]: only mutants of source files whose path contains one of the words.
-  AGAIN=1    try again what survived before, after tests were added
+  AGAIN=1    try again what survived or is open, with all tests, after some were added
   LIST=1     try nothing, judge what earlier runs found
   STATE=DIR  where builds and results are kept (target/mutants)
 
@@ -395,18 +395,18 @@ def judge(mutants, results, complete):
     for mutant in mutants:
         entry = results.of(mutant)
         result = entry["result"] if entry else "not tried"
-        if result in ("survived", "unreached"):
+        if result in ("survived", "unreached", "open"):
             living.add(mutant.key)
             if mutant.key in allowed:
                 result = "excused"
-            else:
+            elif result != "open":
                 wrong.append(f"{result}: {mutant.key}, line {mutant.line}: {mutant.source}")
         table[mutant.file][result] += 1
     stale = [key for key in allowed if key not in living and any(m.key == key and results.of(m) for m in mutants)]
     gone = [key for key in allowed if not any(m.key == key for m in mutants)] if complete else []
     wrong += [f"listed in survivors.toml and caught: {key}" for key in stale]
     wrong += [f"listed in survivors.toml and no mutant: {key}" for key in gone]
-    columns = ["caught", "timeout", "survived", "unreached", "excused", "unviable", "not tried"]
+    columns = ["caught", "timeout", "survived", "unreached", "excused", "unviable", "open", "not tried"]
     print(f"\n{'':34}" + "".join(f"{column:>10}" for column in columns))
     total = collections.Counter()
     for file in sorted(table):
@@ -415,9 +415,10 @@ def judge(mutants, results, complete):
     print(f"{'in all':34}" + "".join(f"{total[column]:10}" for column in columns))
     for line in wrong:
         print(f"FAILED: {line}")
-    if total["not tried"]:
-        print(f"FAILED: {total['not tried']} mutants were not tried yet: run it again, it goes on where it stopped")
-    return bool(wrong or total["not tried"])
+    missing = total["not tried"] + total["open"]
+    if missing:
+        print(f"FAILED: {missing} mutants were not tried yet, or not with the slow tests: run it again, it goes on where it stopped")
+    return bool(wrong or missing)
 
 
 def main():
@@ -435,7 +436,9 @@ def main():
 
     def is_open(mutant):
         entry = results.of(mutant)
-        return entry is None or (again and entry["result"] in ("survived", "unreached") and mutant.key not in allowed)
+        if entry is None or entry["result"] == "open":
+            return True
+        return again and entry["result"] in ("survived", "unreached") and mutant.key not in allowed
 
     left = [mutant for mutant in mutants if is_open(mutant)]
     print(f"{len(every)} mutants, {len(mutants)} of the files asked for, {len(left)} to be tried", flush=True)
@@ -463,12 +466,17 @@ def try_them(every, left, results):
     for mutant in left:
         if mutant.id not in inside:
             continue
+        entry = results.of(mutant)
+        if entry and entry["result"] == "open" and not os.environ.get("AGAIN"):
+            open_still.append(mutant)
+            continue
         start = time.monotonic()
         result, by = attempt(mutant, quick, {"MILLPOND_MUTANT": str(mutant.id)})
         if result in ("caught", "timeout"):
             results.add(mutant, result, by, time.monotonic() - start)
         else:
             open_still.append(mutant)
+            results.add(mutant, "open", "", time.monotonic() - start)
             print(f"not caught quickly: {mutant.key}, line {mutant.line}: {mutant.source}", flush=True)
         done += 1
         if done % 50 == 0:

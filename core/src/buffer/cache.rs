@@ -553,6 +553,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn pools_whose_numbers_differ_in_the_lowest_bits_have_places_of_their_own() {
+        for number in [0_u64, 1, 7, 8, 9, 0xfffe, 0xffff] {
+            let id = number << 48 | 0xabc;
+            assert_eq!((number_of(id), front_of(id)), (number as usize, (number % 8) as usize));
+        }
+    }
+
+    #[test]
     fn a_magazine_of_no_class_takes_nothing() {
         let full = Magazine::full();
         assert_eq!((full.batch(), full.idle()), (0, 1));

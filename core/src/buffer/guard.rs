@@ -525,3 +525,21 @@ fn write_report(region: &Region, address: usize, to: &mut impl Write) -> fmt::Re
     act(to, "put", &region.put, &region.putter)?;
     writeln!(to, ", now in thread {}", thread())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::BufferPool;
+
+    #[test]
+    fn a_get_between_two_guarded_ones_is_served_from_the_thread_s_cache() {
+        let check = "sample:4".parse().expect("a mode");
+        let pool = BufferPool::builder().name("between").check(check).build().expect("a pool");
+        drop(pool.get(100).expect("a lease"));
+        let slot = pool.inner().get_between(100).expect("an idle buffer, and it is not the turn of a guarded one");
+        assert_eq!(slot.capacity(), 512);
+        assert!(pool.inner().get_between(100).is_none(), "nothing more is idle");
+        super::super::get::record(super::Entry::of(slot), 100, crate::Site::NONE);
+        drop(crate::Lease::of_slot(slot));
+        assert_eq!(pool.stats().hits, 1);
+    }
+}

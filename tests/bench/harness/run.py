@@ -52,7 +52,7 @@ class Turn:
         """About how long it takes; refined by what the first round took."""
         if self.work.name == "rss":
             return self.ms / 1000 + 3
-        startup = 0.01 if self.contender.group in ("Rust", "C and C++", "Go") else 0.2
+        startup = 0.01 if self.contender.group in ("Rust", "C and C++", "Go") else 0.15
         return startup + sum(self.ms * 1.6 / 1000 + size / 4e9 for size in self.sizes)
 
 
@@ -106,8 +106,8 @@ def measure(turn: Turn, core: int | None) -> list[Row]:
     pin = ["taskset", "-c", str(core)] if core is not None and turn.work.threads == 1 and contender.threads == 1 else []
     while sizes:
         argv = [*pin, *contender.argv, turn.peer, turn.work.name, ",".join(map(str, sizes)), "--ms", str(turn.ms)]
-        # A machine that does something else meanwhile gets twenty times as long, one that hangs does not get for ever.
-        out, err, failed = ask(argv, contender.env, 20 + 20 * turn.seconds)
+        # A machine that does something else meanwhile gets many times as long, one that hangs does not get for ever.
+        out, err, failed = ask(argv, contender.env, 20 + (2 if turn.work.name == "rss" else 20) * turn.seconds)
         found: dict[int, Row] = {}
         for line in out.splitlines():
             try:

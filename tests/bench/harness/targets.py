@@ -9,7 +9,7 @@ from typing import Any
 from .plan import KIB, MIB, size_text
 from .run import Row
 
-LTO, PLAIN, C, GO = "Rust, fat LTO", "Rust, no LTO", "C and C++, shared library", "Go"
+LTO, PLAIN, C, GO, DPDK = "Rust, fat LTO", "Rust, no LTO", "C and C++, shared library", "Go", "C and C++, DPDK"
 SMALL = (512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB)
 # A figure: where it was taken, what it is, and what it must be at most or at least.
 Figure = tuple[str, float | None]
@@ -95,7 +95,7 @@ def rust(found: Found) -> list[dict[str, Any]]:
         ]),
         at_least("snmalloc and DPDK's mempool over producer/consumer, not clearing", 1, [
             *((f"snmalloc {size_text(size)}", found.over((LTO, "pc", "snmalloc", size), (LTO, "pc", peer, size))) for peer, size in pc),
-            *((f"dpdk {size_text(size)}", found.over((C, "pc", "dpdk", size), (LTO, "pc", peer, size))) for peer, size in pc),
+            *((f"dpdk {size_text(size)}", found.over((DPDK, "pc", "dpdk", size), (LTO, "pc", peer, size))) for peer, size in pc),
         ]),
         at_least("snmalloc over mixed sizes, 64 live, not clearing", 1, [
             (work, found.over((LTO, work, "snmalloc", size), (LTO, work, "millpond-noclear", size))) for work, size in mixed
@@ -110,6 +110,13 @@ def native(found: Found) -> list[dict[str, Any]]:
     def go(work: str, peer: str, sizes: Iterable[int]) -> list[Figure]:
         return [(size_text(size), found.over((GO, work, peer, size), (LTO, work, "millpond", size))) for size in sizes]
 
+    def standard(work: str, own: str = "millpond-pmr-noclear") -> list[Figure]:
+        return [(size_text(size), found.over((C, work, "pmr-sync", size), (C, work, own, size))) for size in everything]
+
+    def clearing(work: str) -> str:
+        parts = [f"{size} {ratio:.2f}x" for size, ratio in standard(work, "millpond-pmr") if ratio is not None]
+        return f"when it clears each block whole: {', '.join(parts)}" if parts else ""
+
     everything = (512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB)
     context = found.get(C, "pair", "millpond-context", KIB)
     full = [f"{size_text(size)} {ratio:.2f}x" for size in SMALL[1:4] if (ratio := found.over((GO, "full", "ancestor", size), (LTO, "full", "millpond", size)))]
@@ -119,12 +126,8 @@ def native(found: Found) -> list[dict[str, Any]]:
         at_most("C with an explicit per-thread context, 1 KiB over malloc+free", 1.1, [
             ("1 KiB", found.over((C, "pair", "millpond-context", KIB), (C, "pair", "glibc", KIB)))
         ], also="" if context else "the C interface offers no such context"),
-        at_least("std::pmr::synchronized_pool_resource over millpond's memory_resource, two threads", 3, [
-            (size_text(size), found.over((C, "twothreads", "pmr-sync", size), (C, "twothreads", "millpond-pmr", size))) for size in everything
-        ]),
-        at_least("the same from thread to thread", 3, [
-            (size_text(size), found.over((C, "pc", "pmr-sync", size), (C, "pc", "millpond-pmr", size))) for size in everything
-        ]),
+        at_least("std::pmr::synchronized_pool_resource over millpond's memory_resource, not clearing, two threads", 3, standard("twothreads"), also=clearing("twothreads")),
+        at_least("the same from thread to thread", 3, standard("pc"), also=clearing("pc")),
         at_least("the ancestors' design in Go over Rust get+put, up to 16 KiB", 3, go("pair", "ancestor", SMALL[:4]),
                  also=f"fully written, which both clear: {', '.join(full)}" if full else ""),
         at_least("the same on two threads, without clearing, every size", 3, go("twothreads", "ancestor-noclear", everything)),

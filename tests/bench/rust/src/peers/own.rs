@@ -1,11 +1,14 @@
 //! millpond, as it comes and with single options changed.
 
+use std::io::Write;
 use std::time::Duration;
 
-use bytes::BufMut;
 use millpond::{BufferPool, Builder, Check, Classes, ClearPolicy, Lease};
 
 use crate::peer::{CLASSES, Peer, Shape, fill};
+
+/// What is written: as much as the works dirty that do not dirty all.
+static WRITTEN: [u8; 4096] = [1; 4096];
 
 /// The default classes, and beyond them those sizes that a work asks for: a program that uses such would say so.
 fn classes_up_to(size: usize) -> Vec<usize> {
@@ -68,15 +71,16 @@ macro_rules! own {
 
             #[inline(always)]
             fn dirty(self, len: usize, dirty: usize) {
-                if dirty == len {
+                if dirty == len || dirty > WRITTEN.len() {
                     let mut lease = self.get(len);
-                    fill(lease.as_mut_ptr(), len);
+                    fill(lease.as_mut_ptr(), dirty);
                 } else if dirty == 0 {
                     let lease = self.get(len);
                     std::hint::black_box(lease.as_ptr());
                 } else {
                     let mut writer = self.0.writer(len).expect("a lease");
-                    writer.put_bytes(std::hint::black_box(1), dirty);
+                    // As `Write`: it knows how much was written. `BufMut` only knows how much it showed.
+                    writer.write_all(&WRITTEN[..dirty]).expect("it fits");
                     std::hint::black_box(writer.written().as_ptr());
                 }
             }

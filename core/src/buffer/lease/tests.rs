@@ -1,0 +1,61 @@
+//! Looks at what a lease knows of itself from inside.
+
+use super::*;
+
+#[test]
+fn a_state_keeps_its_parts_apart() {
+    for number in [0_u64, 1, 6, 7, 8, 0xfffe] {
+        let pool = State::of_pool(number << 48 | 0x1234);
+        assert_eq!(pool.front(), cache::front_of(number << 48));
+        for class in [0, 1, 33, NO_CLASS - 1, NO_CLASS] {
+            let mut state = State::clean(pool, class);
+            let parts = |state: State| (state.front(), state.class());
+            assert_eq!(parts(state), (pool.front(), class));
+            assert!(state.is_clean() && !state.is_armed());
+            for _ in 0..2 {
+                state.set_armed(true);
+                assert!(state.is_armed() && !state.is_clean());
+            }
+            assert_eq!((state.dirty(100), parts(state)), (0, (pool.front(), class)));
+            for (dirty, len) in [(1, 1), (100, 100), (DIRTY_ALL as usize - 1, DIRTY_ALL as usize)] {
+                state.set_dirty(dirty);
+                assert_eq!((state.dirty(len), state.is_armed(), parts(state)), (dirty, true, (pool.front(), class)));
+            }
+            // From two gigabytes on the whole length counts.
+            for len in [DIRTY_ALL as usize, DIRTY_ALL as usize + 1, 1 << 40] {
+                state.set_dirty(len);
+                assert_eq!((state.dirty(len), state.is_armed(), parts(state)), (len, true, (pool.front(), class)));
+            }
+            for _ in 0..2 {
+                state.set_armed(false);
+                assert!(!state.is_armed() && !state.is_clean());
+            }
+            state.set_dirty(0);
+            assert!(state.is_clean() && !state.is_armed());
+        }
+    }
+}
+
+#[test]
+fn a_lease_knows_the_way_to_its_magazine() {
+    let pool = BufferPool::new("ways").expect("a pool");
+    for len in [10, 600, 5000] {
+        let lease = pool.get(len).expect("a lease");
+        let class = pool.class_sizes().iter().position(|size| *size >= len).expect("a class");
+        assert_eq!((lease.state.class(), lease.state.front()), (class, cache::front_of(pool.id())));
+        assert!(lease.state.is_clean());
+    }
+    // One for this lease alone leads to none.
+    assert_eq!(pool.get(20 << 20).expect("a lease").state.class(), NO_CLASS);
+    let mut lease = pool.get(10).expect("a lease");
+    assert_eq!((lease.dirty(), lease.state.is_armed()), (0, false));
+    lease.set_written(3);
+    lease.set_written(2);
+    assert_eq!(lease.dirty(), 3);
+    lease[9] = 1;
+    assert_eq!((lease.dirty(), lease.state.is_armed()), (10, false));
+    lease.as_mut_ptr();
+    assert!(lease.state.is_armed());
+    assert!(lease.disarm() && !lease.state.is_armed());
+    assert!(lease.disarm(), "no canary stands any more");
+}
