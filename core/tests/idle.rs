@@ -1,4 +1,5 @@
 //! The short way of gets and puts, which C and the bindings inline: what it does, and what it leaves to the long one.
+#![cfg(not(millpond_short_generations))] // There slots wear out in between, and their puts go the long way.
 
 use millpond::raw::{self, Idle, RawLease};
 use millpond::{BufferPool, Check, Classes, ClearPolicy, ErrorKind, Site};

@@ -121,7 +121,7 @@ def closing(outcome: dict[str, Any]) -> list[str]:
     if outcome["targets"]:
         lines += ["", "Targets of this run"]
         width = max(len(target["what"]) for target in outcome["targets"])
-        lines += [f"  {target['verdict']:<8} {target['what']:<{width}}  {target['target']}; {target['reached']}" for target in outcome["targets"]]
+        lines += [f"  {target['verdict']:<10} {target['what']:<{width}}  {target['target']}; {target['reached']}" for target in outcome["targets"]]
     return lines
 
 
