@@ -43,7 +43,7 @@ bench: ## millpond beside its rivals in every language: make bench [QUICK=1] [ON
 campaigns: ## forks, threads, loading and worn out slots in large numbers; about ten minutes
 	@bash tests/campaigns/processes.sh
 
-models: ## interleavings and schedules of the protocols, all that LIMIT=60 seconds for each model allow; about forty minutes
+models: ## interleavings and schedules of the protocols, and more of them: LIMIT=60 seconds for each model and bound, 70 minutes at most
 	@bash tests/models/run.sh long
 
 forge: ## guess handles: 10^9 guesses in Rust, 10^8 in C; about six minutes
