@@ -85,9 +85,9 @@ pub(super) fn execution(body: &impl Fn()) {
     primitives::begin();
     slot::forget_all();
     registry::forget_all();
-    guard::forget_all();
     body();
     cache::end();
+    guard::forget_all();
     assert_eq!(registry::lock().members().count(), 0, "the last reference to each pool is gone");
     primitives::end();
 }

@@ -132,9 +132,17 @@ impl Places {
     }
 }
 
-/// Forgets all guarded leases, for the next execution of a model.
+/// Forgets all guarded leases, at the end of an execution of a model: the process may not have as many mappings as a model
+/// has executions.
 #[cfg(millpond_models)]
 pub(crate) fn forget_all() {
+    for region in &TABLE {
+        let bytes = region.bytes.load(Ordering::Relaxed);
+        if let Some(start) = NonNull::new(region.start.swap(0, Ordering::SeqCst) as *mut u8) {
+            // SAFETY: the mapping of a lease of the execution that ends; no other thread is left.
+            unsafe { memory::unmap(start, bytes) };
+        }
+    }
     let mut places = PLACES.lock();
     (places.free_len, places.oldest, places.past_len) = (REGIONS, 0, 0);
     for (place, number) in places.free.iter_mut().enumerate() {

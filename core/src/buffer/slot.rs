@@ -319,9 +319,8 @@ fn draw_key() {
 /// Fills words from the system's randomness; from the clock and the address space's layout where that fails,
 /// which makes handles easier to guess but keeps them unique.
 pub(crate) fn fill_random(words: &mut [u64]) {
-    if cfg!(millpond_models) {
-        // An execution that is run again must go the same way.
-        words.fill(0x9e37_79b9_7f4a_7c15);
+    #[cfg(millpond_models)]
+    if sync::primitives::fill(words) {
         return;
     }
     let bytes = size_of_val(words);

@@ -20,7 +20,7 @@ mod world;
 pub(crate) use lock::lock_as_products_do;
 pub(crate) use lock::{Condvar, Mutex, MutexGuard, RawLock, spins};
 pub(crate) use words::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
-pub(crate) use world::{begin, end, forget, print_trace};
+pub(crate) use world::{begin, end, fill, forget, print_trace};
 
 use std::ptr::NonNull;
 use std::sync::OnceLock;

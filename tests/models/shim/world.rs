@@ -3,7 +3,7 @@
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::engine::{RawAtomic, RawGuard, RawMutex};
 
@@ -119,6 +119,7 @@ pub(crate) fn begin() {
     // SAFETY: the execution has one thread yet.
     let world = unsafe { &mut *WORLD.get() };
     world.used = 0;
+    DRAWN.store(0, Ordering::Relaxed);
     // SAFETY: as in `trace`.
     unsafe { (*TRACE.get()).clear() };
     world.latches.clear();
@@ -135,6 +136,18 @@ pub(crate) fn begin() {
             atom.races = Some(Races { touched: RawAtomic::new(0), writers: *writers });
         }
     }
+}
+
+/// How many words of chance the execution has drawn.
+static DRAWN: AtomicU64 = AtomicU64::new(0);
+
+/// Fills words with numbers that differ, and are the same when the execution is run again. `true`: always.
+pub(crate) fn fill(words: &mut [u64]) -> bool {
+    for word in words {
+        let number = DRAWN.fetch_add(1, Ordering::Relaxed) + 1;
+        *word = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    true
 }
 
 /// Ends an execution.
