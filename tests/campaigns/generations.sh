@@ -10,10 +10,15 @@ export RUSTFLAGS="--cfg millpond_short_generations ${RUSTFLAGS:-}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/short-generations"
 export MILLPOND_HANDLES=${HANDLES:-2000000} MILLPOND_FORK_CHILDREN=${CHILDREN:-50}
 
+# Run are the suites that use leases much and do not ask which buffer comes back: one whose slot wore out does not.
+suites=()
+for suite in checks environment faults fork handles secrets pool; do
+  suites+=(--test "$suite")
+done
 # Left out is what cannot hold here: a forged handle meets a slot's old one by a chance of one in eight, and of a slot that was
 # retired nobody knows any more whose its last lease was.
 left_out=(--skip every_wrong_put_has_its_own_error --skip every_mode_keeps_the_books --skip without_sites_the_place_of_the_get)
 status=0
-cargo test --no-fail-fast -p millpond --lib --tests -- "${left_out[@]}" || status=1
+cargo test --no-fail-fast -p millpond --lib "${suites[@]}" -- "${left_out[@]}" || status=1
 cargo test --no-fail-fast -p millpond-tests --test generations --test generations_end -- --nocapture || status=1
 exit $status

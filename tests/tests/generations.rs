@@ -91,7 +91,8 @@ fn one_slot_after_the_other_is_worn_out_and_no_handle_comes_back() {
     assert_eq!((stats.gets, stats.puts, stats.double_puts), (count, count, 2 * count));
     let worn = all_differ(&mut ids) as u64;
     println!("{count} handles of {} slots, {worn} of them worn out; {} old handles refused", stats.created, 2 * count);
-    assert!(worn >= count / LEASES - 1, "slots go on to be used until their handles are");
+    // The other tests may have used some slots before, which serve fewer leases here than others.
+    assert!(worn + 64 >= count / LEASES, "slots go on to be used until their handles are");
     // Each slot that wore out took its buffer along.
     assert!(stats.destroyed >= worn);
 }

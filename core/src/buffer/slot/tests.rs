@@ -73,6 +73,10 @@ fn numbers_that_are_no_handles_find_nothing_or_do_not_match() {
 
 #[test]
 fn an_ended_handle_is_known_as_such_and_a_forged_one_is_not() {
+    // With three bits a slot that another test used may be at its last handle, and one of eight forged ones is an old one.
+    if cfg!(millpond_short_generations) {
+        return;
+    }
     let mut byte = 0_u8;
     let slot = allocate(std::ptr::null_mut(), 3, MAPPED, NonNull::from(&mut byte), 64).expect("memory");
     let first = slot.handle.load(Ordering::Relaxed);
