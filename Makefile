@@ -61,7 +61,7 @@ mutants: ## small bugs in core and ffi-c that a test must find: make mutants [FI
 tsan: ## C threads on the static library under ThreadSanitizer, twenty times as long as in make test
 	@TIMES=20 bash tests/campaigns/tsan.sh
 
-tools: ## install what the checks use beside the compilers (apt; does nothing when all is there)
+tools: ## install what the checks use beside the compilers (apt; does nothing when all is there): make tools [FOR=coverage]
 	@bash tests/tools/tools.sh
 
 install: ## install the C and C++ library: make install PREFIX=...

@@ -18,7 +18,7 @@ tool() { # tool NAME: the path of the one that fits
       return
     fi
   done
-  echo "missing: $1 of LLVM $llvm, the one of rustc. Run make tools, or install the package llvm-$llvm." >&2
+  echo "missing: $1 of LLVM $llvm, the one of rustc. Run make tools FOR=coverage, or install the package llvm-$llvm." >&2
   return 1
 }
 cov=$(tool llvm-cov)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs with apt what `make test` uses beside the prerequisites. Does nothing when all of it is there.
+#   FOR=coverage  what `make coverage` uses too
 set -euo pipefail
 
 packages=()
@@ -14,9 +15,9 @@ need cmake cmake --version
 need pkg-config pkg-config --version
 need libssl-dev pkg-config --exists libcrypto
 need binutils nm --version
-# `make coverage` reads what rustc's LLVM wrote, with the tools of the same version.
+# `make coverage` reads what rustc's LLVM wrote, with the tools of the same version: large, and nothing else needs them.
 llvm=$(rustc -vV 2>/dev/null | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
-need "llvm-$llvm" bash -c "command -v llvm-cov-$llvm || llvm-cov --version | grep 'version $llvm\.'"
+[ "${FOR:-}" != coverage ] || need "llvm-$llvm" bash -c "command -v llvm-cov-$llvm || llvm-cov --version | grep 'version $llvm\.'"
 # clang's AddressSanitizer runtime is a package of its own where clang does not bring it.
 need libclang-rt-dev bash -c 'echo "int main(void){return 0;}" | clang -fsanitize=address -xc - -o /dev/null'
 
