@@ -47,6 +47,8 @@ ENVIRONMENT = {
     "CARGO_PROFILE_TEST_DEBUG": "0",
     "CARGO_PROFILE_DEV_DEBUG": "0",
     "RUSTFLAGS": "--cap-lints allow",
+    # The conditions in constant functions need `const_eval_select`, which only the library may use otherwise.
+    "RUSTC_BOOTSTRAP": ",".join(package.replace("-", "_") for package in PACKAGES.values()),
     "CARGO_TERM_COLOR": "never",
     # What can be run for longer or shorter is run for shorter, and always with the same cases.
     "MILLPOND_FORK_CHILDREN": "40",
@@ -146,8 +148,9 @@ def build_schemata():
 
 
 def instrument(tool, mutants, without):
-    """Writes the sources with all mutants but those of `without` in them. Returns the numbers of those that are in."""
-    inside = set()
+    """Writes the sources with all mutants but those of `without` in them. Returns the numbers of those that are in, and of those
+    that are in constant functions."""
+    inside, constant = set(), set()
     paths = [path for crate in PACKAGES for path in (ROOT / crate / "src").rglob("*.rs")]
     texts = {str(path.relative_to(ROOT)): path.read_text() for path in paths}
     by_file = collections.defaultdict(list)
@@ -159,12 +162,14 @@ def instrument(tool, mutants, without):
         answer = json.loads(answer.stdout)
         texts[file] = answer["source"]
         inside.update(answer["ids"])
+        constant.update(answer["constant"])
     for crate in PACKAGES:
-        texts[f"{crate}/src/lib.rs"] += "\n#[doc(hidden)]\npub mod mutant_;\n"
+        features = "#![feature(core_intrinsics, const_eval_select)]\n#![allow(internal_features)]\n"
+        texts[f"{crate}/src/lib.rs"] = features + texts[f"{crate}/src/lib.rs"] + "\n#[doc(hidden)]\npub mod mutant_;\n"
         texts[f"{crate}/src/{ADDED}"] = (ROOT / "tests/mutants/schemata/src/active.rs").read_text()
     for name, text in texts.items():
         write(TREE / name, text)
-    return inside
+    return inside, constant
 
 
 def write(path, text):
@@ -200,13 +205,15 @@ def check_build():
     return done.stdout, done.returncode == 0
 
 
-def build_all(tool, mutants):
-    """One build with as many mutants as it takes. Returns the mutants inside, by number, and the messages."""
+def build_all(tool, mutants, results):
+    """One build with as many mutants as it takes. Returns those inside and those in constant functions, by number."""
     known = STATE / "one-by-one.json"
     names = set(json.loads(known.read_text())) if known.exists() else set()
     without = {mutant.id for mutant in mutants if mutant.key + mutant.of in names}
+    by_id = {mutant.id: mutant for mutant in mutants}
+    impossible = set()
     while True:
-        inside = instrument(tool, mutants, without)
+        inside, constant = instrument(tool, mutants, without)
         output, worked = check_build()
         if worked:
             break
@@ -225,13 +232,19 @@ def build_all(tool, mutants):
                 arms = re.findall(r"^if !crate::mutant_::is\((\d+)\)$", "\n".join(lines[first - 1 : first + 60]), re.MULTILINE)
                 ids = {int(number) for number in arms}
             wrong |= ids & inside
+            # A function that returns at once what its body may not be does not compile with this body either.
+            replaced = re.fullmatch(r"if crate::mutant_::is\((\d+)\) \{ return .*", lines[first - 1])
+            if replaced and first == last:
+                impossible.add(int(replaced[1]))
         if not wrong:
             messages = [text for *_, text in errors_of(output)]
             die(f"the instrumented sources do not build, and no mutant is to blame: {messages[:5]}")
         without |= wrong
         known.write_text(json.dumps([mutant.key + mutant.of for mutant in mutants if mutant.id in without]))
         print(f"  {len(wrong)} mutants do not compile behind a condition", flush=True)
-    return inside
+    for number in impossible:
+        results.add(by_id[number], "unviable", "", 0)
+    return inside, constant
 
 
 class Suite:
@@ -451,7 +464,8 @@ def try_them(every, left, results):
     tool = build_schemata()
     print("building them behind conditions", flush=True)
     # All of them, so that what another run needs is the same build.
-    inside = build_all(tool, every)
+    inside, constant = build_all(tool, every, results)
+    left = [mutant for mutant in left if (results.of(mutant) or {}).get("result") != "unviable"]
     output, worked, errors = build(["millpond", "millpond-tests", "millpond-c"])
     if not worked:
         die(f"the instrumented tests do not build:\n{errors[-3000:]}")
