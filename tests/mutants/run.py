@@ -4,6 +4,7 @@
 run.py [FILE...]: only mutants of source files whose path contains one of the words.
   AGAIN=1    try again what survived or is open, with all tests, after some were added
   LIST=1     try nothing, judge what earlier runs found
+  QUICK=1    which suites are tried first, by the seconds they take; SLOW=0: no others, what they would find stays open
   STATE=DIR  where builds and results are kept (target/mutants)
 
 cargo-mutants says which bugs there are. As building each one alone takes a minute, `schemata` puts all of a crate into one build,
@@ -35,7 +36,7 @@ TREE, TARGET = STATE / "tree", STATE / "build"
 RESULTS = STATE / "results.jsonl"
 PACKAGES = {"core": "millpond", "ffi-c": "millpond-c"}
 # Suites that take less than this, in seconds, are tried with all mutants before the others are with what is left.
-QUICK = 4.0
+QUICK = float(os.environ.get("QUICK", 1.0))
 # The module with the conditions, in each crate.
 ADDED = "mutant_.rs"
 # What a test may take, in bytes of addresses: a mutant may ask for all there is.
@@ -330,7 +331,15 @@ def c_suites():
 
 
 def trace(suite, mutants):
-    """Runs a suite once as it is, and notes how long it takes and what it reaches."""
+    """Runs a suite once as it is, and notes how long it takes and what it reaches. What was noted of the same program holds."""
+    store = STATE / "traces.json"
+    known = json.loads(store.read_text()) if store.exists() else {}
+    programs = [Path(suite.command[0]), *Path(suite.environment.get("LD_LIBRARY_PATH", "/none")).glob("*.so")]
+    program = hashlib.sha256(b"".join(path.read_bytes() for path in programs)).hexdigest()
+    entry = known.get(suite.name)
+    if entry and entry["program"] == program:
+        suite.seconds, suite.reached = entry["seconds"], set(entry["reached"])
+        return
     path = STATE / "trace"
     path.write_bytes(bytes(1 << 16))
     result, output, suite.seconds = suite.run({"MILLPOND_MUTANT_TRACE": str(path)}, 900)
@@ -338,6 +347,8 @@ def trace(suite, mutants):
         die(f"{suite.name} fails ({result}) without any mutant:\n{output[-3000:]}")
     marks = path.read_bytes()
     suite.reached = {mutant.id for mutant in mutants if marks[mutant.id]}
+    known[suite.name] = {"program": program, "seconds": suite.seconds, "reached": sorted(suite.reached)}
+    store.write_text(json.dumps(known))
 
 
 class Results:
@@ -366,7 +377,7 @@ def attempt(mutant, suites, environment):
         if environment and mutant.id not in suite.reached:
             continue
         tried += 1
-        result, _, _ = suite.run(environment, 20 + 4 * suite.seconds)
+        result, _, _ = suite.run(environment, 10 + 6 * suite.seconds)
         if result != "ok":
             suite.caught += 1
             return ("caught" if result == "failed" else "timeout"), suite.name
@@ -495,6 +506,8 @@ def try_them(every, left, results):
         done += 1
         if done % 50 == 0:
             print(f"  {done} of {len(left)} in {time.monotonic() - begin:.0f} s", flush=True)
+    if os.environ.get("SLOW") == "0":
+        return
     print(f"{len(open_still)} are tried with the slow tests", flush=True)
     for mutant in open_still:
         start = time.monotonic()
