@@ -89,6 +89,7 @@ class Mutant:
         # What the mutant is a mutant of: its function, whatever changes around it.
         span = (entry.get("function") or {}).get("span")
         self.of = digest("\n".join(lines[span["start"]["line"] - 1 : span["end"]["line"]]) if span else text)
+        self.lines = tuple((span or entry["span"])[side]["line"] for side in ("start", "end"))
 
 
 def is_source(name):
@@ -384,16 +385,66 @@ def attempt(mutant, suites, environment):
     return ("survived" if tried else "unreached"), ""
 
 
+def mutated(text, mutant):
+    lines = text.splitlines(keepends=True)
+    start, end = mutant.entry["span"]["start"], mutant.entry["span"]["end"]
+    before = "".join(lines[: start["line"] - 1]) + lines[start["line"] - 1][: start["column"] - 1]
+    after = lines[end["line"] - 1][end["column"] - 1 :] + "".join(lines[end["line"] :])
+    return before + mutant.entry["replacement"] + after
+
+
+def put_in(mutants):
+    """Writes the sources with several mutants in them, no two in one function. Returns between which lines each one's function
+    stands then."""
+    restore_sources()
+    places = {}
+    for file in {mutant.file for mutant in mutants}:
+        text, moved = (ROOT / file).read_text(), 0
+        inside = sorted((mutant for mutant in mutants if mutant.file == file), key=lambda mutant: mutant.lines)
+        before = text.count("\n")
+        for mutant in reversed(inside):
+            text = mutated(text, mutant)
+            grown = text.count("\n") - before
+            before += grown
+            places[mutant] = (mutant.lines[0], mutant.lines[1], grown)
+        for mutant in inside:
+            first, last, grown = places[mutant]
+            places[mutant] = (first + moved, last + moved + grown)
+            moved += grown
+        write(TREE / file, text)
+    return places
+
+
+def unviable_of(mutants):
+    """Finds those that do not compile: with one in each function at a time, an error is of the one in whose function it stands."""
+    unviable, left = set(), list(mutants)
+    while left:
+        batch, later = [], []
+        for mutant in left:
+            (first, last), file = mutant.lines, mutant.file
+            apart = all(other.file != file or other.lines[1] < first or last < other.lines[0] for other in batch)
+            (batch if apart else later).append(mutant)
+        left = later
+        while batch:
+            places = put_in(batch)
+            output, worked = check_build()
+            errors = [(file, first) for file, first, *_ in errors_of(output)]
+            wrong = {m for m in batch if any(file == m.file and places[m][0] <= line <= places[m][1] for file, line in errors)}
+            # Nothing wrong, or nothing that can be told: that is found out by itself.
+            if worked or not wrong:
+                break
+            unviable |= wrong
+            batch = [mutant for mutant in batch if mutant not in wrong]
+    restore_sources()
+    return unviable
+
+
 def alone(mutant, suites_of):
     """Builds one mutant by itself and tries it."""
     path = TREE / mutant.file
     original = (ROOT / mutant.file).read_text()
-    lines = original.splitlines(keepends=True)
-    start, end = mutant.entry["span"]["start"], mutant.entry["span"]["end"]
-    before = "".join(lines[: start["line"] - 1]) + lines[start["line"] - 1][: start["column"] - 1]
-    after = lines[end["line"] - 1][end["column"] - 1 :] + "".join(lines[end["line"] :])
     try:
-        write(path, before + mutant.entry["replacement"] + after)
+        write(path, mutated(original, mutant))
         _, worked = check_build()
         if not worked:
             return "unviable", ""
@@ -520,8 +571,11 @@ def try_them(every, left, results):
     single = [mutant for mutant in left if mutant.id not in inside]
     if single:
         print(f"{len(single)} mutants are built one by one", flush=True)
-        restore_sources()
-        for mutant in single:
+        unviable = unviable_of(single)
+        print(f"{len(unviable)} of them do not compile", flush=True)
+        for mutant in unviable:
+            results.add(mutant, "unviable", "", 0.0)
+        for mutant in [mutant for mutant in single if mutant not in unviable]:
             start = time.monotonic()
             result, by = alone(mutant, find_suites)
             results.add(mutant, result, by, time.monotonic() - start)
