@@ -127,3 +127,21 @@ fn pages_that_nobody_touched_stay_so_where_tenants_use_little_of_a_large_buffer(
         rest(&pool);
     }
 }
+
+#[test]
+fn detached_memory_goes_back_to_the_system_with_its_owner() {
+    let addresses = || {
+        let status = std::fs::read_to_string("/proc/self/statm").expect("readable");
+        let pages: usize = status.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+        pages * 4096
+    };
+    let pool = builder("detached", &[MIB]).build().expect("a pool");
+    let before = addresses();
+    for _ in 0..100 {
+        let detached = pool.get(64 * MIB).expect("a lease").detach().expect("memory");
+        assert_eq!(detached.len(), 64 * MIB);
+    }
+    // Other tests take little.
+    assert!(addresses().saturating_sub(before) < 2 << 30);
+    assert_eq!(rest(&pool).detached, 100);
+}
