@@ -47,7 +47,34 @@ fn children() -> u64 {
     std::env::var("MILLPOND_FORK_CHILDREN").map_or(300, |count| count.parse().expect("a number of children"))
 }
 
+/// Says whether what this thread puts stays in its cache, where another thread's get does not find it.
+fn is_cached(pool: &BufferPool, lease: millpond::Lease) -> bool {
+    let before = pool.stats().allocations;
+    drop(lease);
+    std::thread::scope(|scope| scope.spawn(|| drop(pool.get(100))).join().expect("no panic"));
+    pool.stats().allocations == before + 1
+}
+
+/// After a fork the forking thread has its cache again, in the parent and in the child.
+fn caches_are_given_back() {
+    let pool = BufferPool::new("cached").expect("a pool");
+    let lease = pool.get(100).expect("a lease");
+    // SAFETY: no other thread runs; the child only uses the pool, which is made for it, and ends by `_exit`.
+    let pid = unsafe { libc::fork() };
+    let cached = is_cached(&pool, lease);
+    if pid == 0 {
+        // SAFETY: ends the child without running what belongs to the parent.
+        unsafe { libc::_exit(i32::from(!cached)) };
+    }
+    assert!(pid > 0 && cached, "the parent's cache");
+    let mut status = 0;
+    // SAFETY: waits for the child just made.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0, "the child's cache");
+}
+
 fn main() {
+    caches_are_given_back();
     let children = children();
     let pool = BufferPool::builder().name("forked").max_bytes(64 << 20).build().expect("a pool");
     let waiting = BufferPool::builder()
