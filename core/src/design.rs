@@ -62,6 +62,10 @@
 //! hold none: closing a pool orphans them under the registry's lock. The registry has the pool's address and takes a count
 //! if there still is one.
 //!
+//! **How a thread finds its cache** (`buffer/cache.rs`, `tls.rs`). Eight words of the thread, by the pool's number; in a program two
+//! loads, in a shared library a call that the dynamic linker provides. Where that call only returns a constant, the handle
+//! functions do without it.
+//!
 //! **Without memory.** What `std` does when an allocation fails is to end the process: `Arc::new`, `Box::new`, `format!`,
 //! a stable sort, `Vec::shrink_to`, a copy of the environment, `std::thread`. None of it stands on any way here. Boxes are
 //! made by `memory::try_box`, lists grow by `try_reserve`, texts by `error::Text`, names and rows of statistics stand in

@@ -90,8 +90,9 @@ impl Site {
         if file.is_null() {
             return Site::NONE;
         }
-        let address = file as u64 & ADDRESS_MASK;
-        Site(address | (KIND_C << ADDRESS_BITS) | (u64::from(line.min(LINE_MAX)) << LINE_SHIFT))
+        // An address leaves the bits above it alone.
+        let line_and_kind = u64::from(line.min(LINE_MAX)) << (LINE_SHIFT - ADDRESS_BITS) | KIND_C;
+        Site((line_and_kind << ADDRESS_BITS) + (file as u64 & ADDRESS_MASK))
     }
 
     /// Names a place in a script; the name is kept for the life of the process. Beyond 65,536 names, and without memory

@@ -4,6 +4,7 @@
 run.py [FILE...]: only mutants of source files whose path contains one of the words.
   AGAIN=1    try again what survived or is open, with all tests, after some were added
   LIST=1     try nothing, judge what earlier runs found
+  QUICK=1    which suites are tried first, by the seconds they take; SLOW=0: no others, what they would find stays open
   STATE=DIR  where builds and results are kept (target/mutants)
 
 cargo-mutants says which bugs there are. As building each one alone takes a minute, `schemata` puts all of a crate into one build,
@@ -35,9 +36,11 @@ TREE, TARGET = STATE / "tree", STATE / "build"
 RESULTS = STATE / "results.jsonl"
 PACKAGES = {"core": "millpond", "ffi-c": "millpond-c"}
 # Suites that take less than this, in seconds, are tried with all mutants before the others are with what is left.
-QUICK = 4.0
+QUICK = float(os.environ.get("QUICK", 1.0))
 # The module with the conditions, in each crate.
 ADDED = "mutant_.rs"
+# Results of which more tests may make others. "open": not caught by the quick suites, the slow ones were not tried.
+LIVING = ("open", "survived", "unreached")
 # What a test may take, in bytes of addresses: a mutant may ask for all there is.
 ADDRESSES = 16 << 30
 ENVIRONMENT = {
@@ -47,6 +50,8 @@ ENVIRONMENT = {
     "CARGO_PROFILE_TEST_DEBUG": "0",
     "CARGO_PROFILE_DEV_DEBUG": "0",
     "RUSTFLAGS": "--cap-lints allow",
+    # The conditions in constant functions need `const_eval_select`, which only the library may use otherwise.
+    "RUSTC_BOOTSTRAP": ",".join(package.replace("-", "_") for package in PACKAGES.values()),
     "CARGO_TERM_COLOR": "never",
     # What can be run for longer or shorter is run for shorter, and always with the same cases.
     "MILLPOND_FORK_CHILDREN": "40",
@@ -155,8 +160,9 @@ def build_schemata():
 
 
 def instrument(tool, mutants, without):
-    """Writes the sources with all mutants but those of `without` in them. Returns the numbers of those that are in."""
-    inside = set()
+    """Writes the sources with all mutants but those of `without` in them. Returns the numbers of those that are in, and of those
+    that are in constant functions."""
+    inside, constant = set(), set()
     paths = [path for crate in PACKAGES for path in (ROOT / crate / "src").rglob("*.rs")]
     texts = {str(path.relative_to(ROOT)): path.read_text() for path in paths}
     by_file = collections.defaultdict(list)
@@ -168,12 +174,14 @@ def instrument(tool, mutants, without):
         answer = json.loads(answer.stdout)
         texts[file] = answer["source"]
         inside.update(answer["ids"])
+        constant.update(answer["constant"])
     for crate in PACKAGES:
-        texts[f"{crate}/src/lib.rs"] += "\n#[doc(hidden)]\npub mod mutant_;\n"
+        features = "#![feature(core_intrinsics, const_eval_select)]\n#![allow(internal_features)]\n"
+        texts[f"{crate}/src/lib.rs"] = features + texts[f"{crate}/src/lib.rs"] + "\n#[doc(hidden)]\npub mod mutant_;\n"
         texts[f"{crate}/src/{ADDED}"] = (ROOT / "tests/mutants/schemata/src/active.rs").read_text()
     for name, text in texts.items():
         write(TREE / name, text)
-    return inside
+    return inside, constant
 
 
 def write(path, text):
@@ -209,13 +217,15 @@ def check_build():
     return done.stdout, done.returncode == 0
 
 
-def build_all(tool, mutants):
-    """One build with as many mutants as it takes. Returns the mutants inside, by number, and the messages."""
+def build_all(tool, mutants, results):
+    """One build with as many mutants as it takes. Returns those inside and those in constant functions, by number."""
     known = STATE / "one-by-one.json"
     names = set(json.loads(known.read_text())) if known.exists() else set()
     without = {mutant.id for mutant in mutants if mutant.key + mutant.of in names}
+    by_id = {mutant.id: mutant for mutant in mutants}
+    impossible = set()
     while True:
-        inside = instrument(tool, mutants, without)
+        inside, constant = instrument(tool, mutants, without)
         output, worked = check_build()
         if worked:
             break
@@ -234,13 +244,19 @@ def build_all(tool, mutants):
                 arms = re.findall(r"^if !crate::mutant_::is\((\d+)\)$", "\n".join(lines[first - 1 : first + 60]), re.MULTILINE)
                 ids = {int(number) for number in arms}
             wrong |= ids & inside
+            # A function that returns at once what its body may not be does not compile with this body either.
+            replaced = re.fullmatch(r"if crate::mutant_::is\((\d+)\) \{ return .*", lines[first - 1])
+            if replaced and first == last:
+                impossible.add(int(replaced[1]))
         if not wrong:
             messages = [text for *_, text in errors_of(output)]
             die(f"the instrumented sources do not build, and no mutant is to blame: {messages[:5]}")
         without |= wrong
         known.write_text(json.dumps([mutant.key + mutant.of for mutant in mutants if mutant.id in without]))
         print(f"  {len(wrong)} mutants do not compile behind a condition", flush=True)
-    return inside
+    for number in impossible:
+        results.add(by_id[number], "unviable", "", 0)
+    return inside, constant
 
 
 class Suite:
@@ -331,7 +347,15 @@ def c_suites():
 
 
 def trace(suite, mutants):
-    """Runs a suite once as it is, and notes how long it takes and what it reaches."""
+    """Runs a suite once as it is, and notes how long it takes and what it reaches. What was noted of the same program holds."""
+    store = STATE / "traces.json"
+    known = json.loads(store.read_text()) if store.exists() else {}
+    programs = [Path(suite.command[0]), *Path(suite.environment.get("LD_LIBRARY_PATH", "/none")).glob("*.so")]
+    program = hashlib.sha256(b"".join(path.read_bytes() for path in programs)).hexdigest()
+    entry = known.get(suite.name)
+    if entry and entry["program"] == program:
+        suite.seconds, suite.reached = entry["seconds"], set(entry["reached"])
+        return
     path = STATE / "trace"
     path.write_bytes(bytes(1 << 16))
     result, output, suite.seconds = suite.run({"MILLPOND_MUTANT_TRACE": str(path)}, 900)
@@ -339,6 +363,8 @@ def trace(suite, mutants):
         die(f"{suite.name} fails ({result}) without any mutant:\n{output[-3000:]}")
     marks = path.read_bytes()
     suite.reached = {mutant.id for mutant in mutants if marks[mutant.id]}
+    known[suite.name] = {"program": program, "seconds": suite.seconds, "reached": sorted(suite.reached)}
+    store.write_text(json.dumps(known))
 
 
 class Results:
@@ -367,7 +393,7 @@ def attempt(mutant, suites, environment):
         if environment and mutant.id not in suite.reached:
             continue
         tried += 1
-        result, _, _ = suite.run(environment, 20 + 4 * suite.seconds)
+        result, _, _ = suite.run(environment, 10 + 6 * suite.seconds)
         if result != "ok":
             suite.caught += 1
             return ("caught" if result == "failed" else "timeout"), suite.name
@@ -462,7 +488,7 @@ def judge(mutants, results, complete):
     for mutant in mutants:
         entry = results.of(mutant)
         result = entry["result"] if entry else "not tried"
-        if result in ("survived", "unreached", "open"):
+        if result in LIVING:
             living.add(mutant.key)
             if mutant.key in allowed:
                 result = "excused"
@@ -503,9 +529,9 @@ def main():
 
     def is_open(mutant):
         entry = results.of(mutant)
-        if entry is None or entry["result"] == "open":
+        if entry is None:
             return True
-        return again and entry["result"] in ("survived", "unreached") and mutant.key not in allowed
+        return entry["result"] in (LIVING if again else ("open",)) and mutant.key not in allowed
 
     left = [mutant for mutant in mutants if is_open(mutant)]
     print(f"{len(every)} mutants, {len(mutants)} of the files asked for, {len(left)} to be tried", flush=True)
@@ -518,7 +544,8 @@ def try_them(every, left, results):
     tool = build_schemata()
     print("building them behind conditions", flush=True)
     # All of them, so that what another run needs is the same build.
-    inside = build_all(tool, every)
+    inside, constant = build_all(tool, every, results)
+    left = [mutant for mutant in left if (results.of(mutant) or {}).get("result") != "unviable"]
     output, worked, errors = build(["millpond", "millpond-tests", "millpond-c"])
     if not worked:
         die(f"the instrumented tests do not build:\n{errors[-3000:]}")
@@ -548,6 +575,8 @@ def try_them(every, left, results):
         done += 1
         if done % 50 == 0:
             print(f"  {done} of {len(left)} in {time.monotonic() - begin:.0f} s", flush=True)
+    if os.environ.get("SLOW") == "0":
+        return
     print(f"{len(open_still)} are tried with the slow tests", flush=True)
     for mutant in open_still:
         start = time.monotonic()
@@ -557,7 +586,8 @@ def try_them(every, left, results):
         results.add(mutant, result, by, time.monotonic() - start)
         if result not in ("caught", "timeout"):
             print(f"{result}: {mutant.key}, line {mutant.line}: {mutant.source}", flush=True)
-    single = [mutant for mutant in left if mutant.id not in inside]
+    # What the compiler computes with a constant function is mutated only in a build of its own.
+    single = [m for m in left if m.id not in inside or (m.id in constant and results.of(m)["result"] in LIVING)]
     if single:
         print(f"{len(single)} mutants are built one by one", flush=True)
         unviable = unviable_of(single)

@@ -12,6 +12,7 @@ use super::slot::Slot;
 use crate::check::Check;
 use crate::options::ClearPolicy;
 use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64};
+use crate::tls::Words;
 
 /// Reasons why an owner must leave its cache alone; bits of [`ThreadCache::gate`].
 pub(crate) const GATE_REVOKED: u32 = 1;
@@ -443,6 +444,9 @@ sync::thread_words! {
     };
 }
 
+/// Where `front` of the calling thread's table is.
+static PLACES: Words = Words::new();
+
 /// Gives the calling thread's caches up for good: it ends.
 pub(crate) fn end() {
     let all = TABLE.with(|table| {
@@ -491,6 +495,17 @@ pub(crate) fn at_front(front: usize) -> &'static ThreadCache {
     unsafe { &*cache }
 }
 
+/// As [`at_front`], the faster way in a shared library.
+#[inline(always)]
+pub(crate) fn at_front_of_library(front: usize) -> &'static ThreadCache {
+    // SAFETY: below the number of places.
+    match unsafe { PLACES.load(front % FRONT) } {
+        // SAFETY: as in `at_front`.
+        Some(cache) => unsafe { &*cache },
+        None => at_front(front),
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn bring_to_front(pool_id: u64) -> Option<&'static ThreadCache> {
@@ -521,6 +536,7 @@ pub(crate) fn make_room() -> bool {
 pub(crate) fn remember(cache: Box<ThreadCache>) {
     let (id, cache) = (cache.pool_id, Box::into_raw(cache).cast_const());
     let before = TABLE.with(|table| {
+        PLACES.learn((&raw const table.front).cast::<*const ThreadCache>());
         table.front[front_of(id)].set(cache);
         // SAFETY: the thread's own, and nothing else refers to it.
         let all = unsafe { &mut **table.all.get() };

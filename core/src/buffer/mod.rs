@@ -281,7 +281,7 @@ impl BufferPool {
     #[inline(always)]
     pub fn get_idle(&self, len: usize, site: Site) -> Option<Lease> {
         let inner: &Inner = &self.inner;
-        let class = inner.table.index(len);
+        let class = inner.table.index_of_cached(len)?;
         let cache = cache::at_front(inner.state.front());
         if !cache.enter(inner) {
             return None;

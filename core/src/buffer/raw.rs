@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use super::stock::{Kept, Stock, StockBuffer, StockLease, Watch};
 
 use super::BufferPool;
-use super::cache;
+use super::cache::{self, CACHED_MAX};
 use super::depot::Entry;
 use super::detached::Detached;
 use super::get::{Patience, record};
@@ -105,9 +105,12 @@ pub fn get(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
 /// that `get` must be asked; nothing was counted.
 #[inline(always)]
 pub fn get_idle(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
-    let cache = cache::at_front(cache::front_of(pool_id));
+    if len > CACHED_MAX {
+        return None;
+    }
+    let cache = cache::at_front_of_library(cache::front_of(pool_id));
     let inner = cache.enter_by_id(pool_id)?;
-    let popped = cache.pop(inner.table.index(len), len);
+    let popped = inner.table.index_of_cached(len).and_then(|class| cache.pop(class, len));
     cache.leave();
     Some(issue(inner, Entry::of(popped?), len, site))
 }
@@ -208,7 +211,7 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
     if slot.handle.load(Ordering::Acquire) != lease_id {
         return Idle::Untouched;
     }
-    let cache = cache::at_front(cache::front_of(pool_id));
+    let cache = cache::at_front_of_library(cache::front_of(pool_id));
     let Some(inner) = cache.enter_by_id(pool_id) else {
         return Idle::Untouched;
     };
@@ -218,21 +221,21 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
         None => inner.clear != ClearPolicy::OnPut,
     };
     // The first look at the pins pairs with the increment in `pin`, as the second below.
-    if !clean
-        || !std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner)
-        || slot.pins.load(Ordering::SeqCst) != 0
-        || !slot.end_handle(lease_id)
-    {
+    if !clean || !std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner) || slot.pins.load(Ordering::SeqCst) != 0 {
         cache.leave();
         return Idle::Untouched;
     }
+    let Some(next) = slot.advance(lease_id) else {
+        cache.leave();
+        return Idle::Untouched;
+    };
     // From here on the buffer is this thread's.
     let found = if slot.pins.load(Ordering::SeqCst) != 0 {
         Found::Pin
     } else if inner.has_canaries() && !disarm_canary(Entry::of(slot), len, lease_id) {
         Found::Damage
     // A worn out slot never goes through a cache, which would hand it out once more.
-    } else if slot.is_worn_out() || !cache.push(usize::from(slot.class()), slot, len) {
+    } else if slot::is_behind_last(next) || !cache.push(usize::from(slot.class()), slot, len) {
         Found::NoRoom
     } else {
         slot.taken.store(0, Ordering::Relaxed);
