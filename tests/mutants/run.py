@@ -340,7 +340,7 @@ def c_suites():
         suites.append(Suite(f"c {name}", [str(out / name)], TREE, steps if name == "spec_runner" else None, {"LD_LIBRARY_PATH": str(out)}))
     if shutil.which("valgrind"):
         subprocess.run(["gcc", *C_FLAGS, "tests/misuse/c/misuse.c", "-o", out / "misuse", f"-L{out}", "-lmillpond", "-pthread"], cwd=TREE, check=True)
-        suites.append(Suite("c valgrind", ["sh", "-c", UNDER_VALGRIND], out, None, {"LD_LIBRARY_PATH": str(out)}))
+        suites.append(Suite("c valgrind", ["/bin/sh", "-c", UNDER_VALGRIND], out, None, {"LD_LIBRARY_PATH": str(out)}))
     else:
         print("  no valgrind: what it is told is not looked at")
     return suites
