@@ -214,7 +214,7 @@ mod tests {
         fn put(&mut self, place: usize, words: [u64; 4]) {
             assert!(place + size_of_val(&words) <= Stack::LEN);
             // SAFETY: inside the pages.
-            unsafe { self.0.byte_add(place).cast::<[u64; 4]>().write(words) };
+            unsafe { self.0.wrapping_byte_add(place).cast::<[u64; 4]>().write(words) };
         }
 
         /// What a handler finds that was interrupted when the stack's end was there.
@@ -239,7 +239,7 @@ mod tests {
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         info.si_code = libc::SI_TKILL;
         // SAFETY: the sender stands in the fifth word (sigaction(2), on 64 bits).
-        unsafe { (&raw mut info).cast::<u32>().add(4).write(process) };
+        unsafe { (&raw mut info).cast::<u32>().wrapping_add(4).write(process) };
         info
     }
 

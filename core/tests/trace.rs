@@ -26,7 +26,7 @@ static WRITES: AtomicUsize = AtomicUsize::new(0);
 #[unsafe(no_mangle)]
 extern "C" fn write(file: libc::c_int, bytes: usize, len: usize) -> isize {
     let disturbed = DISTURBED.load(Ordering::SeqCst);
-    if disturbed && WRITES.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+    if disturbed && WRITES.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
         // SAFETY: the address of this thread's error number.
         let place = unsafe { libc::__errno_location() };
         // SAFETY: as above.

@@ -71,11 +71,11 @@ mod tests {
     fn who_waits_spins_and_yields_before_it_sleeps() {
         let awake = [0, 1, 63, 64, 255];
         // Once before, for the code to be in memory.
-        awake.map(relax);
+        awake.into_iter().for_each(relax);
         let before = sleeps();
-        awake.map(relax);
+        awake.into_iter().for_each(relax);
         assert_eq!(sleeps(), before);
-        [256, 1000, u32::MAX].map(relax);
+        [256, 1000, u32::MAX].into_iter().for_each(relax);
         assert!(sleeps() >= before + 3);
     }
 }
