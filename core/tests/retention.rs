@@ -1,7 +1,7 @@
 //! How much a pool keeps idle: never more than it may, and as much as it may however often things come and go.
 
 use millpond::raw::Stock;
-use millpond::{BufferPool, Builder, Classes, Lease, Stats};
+use millpond::{BufferPool, Builder, Classes, Lease, Site, Stats};
 
 const MIB: usize = 1 << 20;
 
@@ -144,4 +144,28 @@ fn detached_memory_goes_back_to_the_system_with_its_owner() {
     // Other tests take little.
     assert!(addresses().saturating_sub(before) < 2 << 30);
     assert_eq!(rest(&pool).detached, 100);
+}
+
+#[test]
+fn a_thread_that_works_keeps_its_stock_and_one_that_rests_does_not() {
+    let pool = builder("busy", &[4096]).build().expect("a pool");
+    let idle = |pool: &BufferPool| pool.get_idle(4096, Site::NONE).is_some();
+    for _ in 0..3 {
+        drop(pool.get(1).expect("a lease"));
+        pool.maintain();
+        assert!(idle(&pool), "it put something since the last look");
+    }
+    pool.maintain();
+    pool.maintain();
+    assert!(!idle(&pool), "nothing was got or put between two looks");
+    // What another thread left stands in the depot; a get takes several at once.
+    std::thread::scope(|scope| scope.spawn(|| drop(get(&pool, 1, 20))).join().expect("no panic"));
+    let mut leases = Vec::new();
+    for _ in 0..3 {
+        leases.push(pool.get(1).expect("a lease"));
+        pool.maintain();
+        leases.push(pool.get_idle(1, Site::NONE).expect("it got something since the last look"));
+    }
+    drop(leases);
+    rest(&pool);
 }
