@@ -20,7 +20,7 @@ pub(crate) const GATE_WAITERS: u32 = 2;
 pub(crate) const GATE_ORPHAN: u32 = 4;
 
 /// The most entries of a magazine; half of it moves at a time.
-const MAGAZINE_MAX: usize = if cfg!(millpond_models) { 2 } else { 64 };
+const MAGAZINE_MAX: usize = if cfg!(millpond_models) { 2 } else { 256 };
 /// A power of two, so that an index needs no check. The last magazine is never used.
 pub(crate) const MAGAZINES: usize = 64;
 /// Buffers above this go to the depot directly: a thread would hold too much.
