@@ -215,4 +215,14 @@ mod tests {
         let nobody = Site::from_bits(ADDRESS_MASK | (KIND_NAME << ADDRESS_BITS));
         assert_eq!((nobody.to_string().as_str(), nobody.in_signal().to_string().as_str()), ("unknown", "unknown"));
     }
+    #[test]
+    fn a_fork_keeps_the_names_to_itself_and_a_signal_does_not_wait_for_them() {
+        let name = Site::interned("locked.py", 1, "");
+        lock_for_fork();
+        let free = NAMES.try_lock().is_some();
+        let shown = name.in_signal().to_string();
+        // SAFETY: locked by this thread, just now.
+        unsafe { unlock_after_fork() };
+        assert_eq!((free, shown.as_str(), name.to_string().as_str()), (false, "unknown", "locked.py:1"));
+    }
 }

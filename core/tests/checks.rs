@@ -97,10 +97,14 @@ fn without_sites_the_place_of_the_get_is_named_as_long_as_nobody_got_the_buffer_
     raw::put(id, handle.id, None, Site::NONE).expect("live");
     let text = raw::put(id, handle.id, None, Site::NONE).expect_err("twice").message();
     assert!(text.contains("1000 bytes") && text.contains("got at first.c:7"), "{text}");
-    let next = raw::get(id, 1000, Site::NONE).expect("a lease");
-    let text = raw::put(id, handle.id, None, Site::NONE).expect_err("twice").message();
-    assert!(!text.contains("first.c"), "{text}");
+    // Neither while it is somebody else's nor afterwards, when the place of that get stands there.
+    let next = raw::get(id, 900, Site::interned("second.c", 8, "")).expect("a lease");
+    let out = raw::put(id, handle.id, None, Site::NONE).expect_err("twice").message();
     raw::put(id, next.id, None, Site::NONE).expect("live");
+    let idle = raw::put(id, handle.id, None, Site::NONE).expect_err("twice").message();
+    for text in [out, idle] {
+        assert!(text.starts_with("a lease was put") && !text.contains("got at"), "{text}");
+    }
     raw::release(id).expect("retained");
 }
 

@@ -4,6 +4,7 @@
 run.py [FILE...]: only mutants of source files whose path contains one of the words.
   AGAIN=1    try again what survived or is open, with all tests, after some were added
   LIST=1     try nothing, judge what earlier runs found
+  QUICK=1    which suites are tried first, by the seconds they take; SLOW=0: no others, what they would find stays open
   STATE=DIR  where builds and results are kept (target/mutants)
 
 cargo-mutants says which bugs there are. As building each one alone takes a minute, `schemata` puts all of a crate into one build,
@@ -35,9 +36,11 @@ TREE, TARGET = STATE / "tree", STATE / "build"
 RESULTS = STATE / "results.jsonl"
 PACKAGES = {"core": "millpond", "ffi-c": "millpond-c"}
 # Suites that take less than this, in seconds, are tried with all mutants before the others are with what is left.
-QUICK = 4.0
+QUICK = float(os.environ.get("QUICK", 1.0))
 # The module with the conditions, in each crate.
 ADDED = "mutant_.rs"
+# Results of which more tests may make others. "open": not caught by the quick suites, the slow ones were not tried.
+LIVING = ("open", "survived", "unreached")
 # What a test may take, in bytes of addresses: a mutant may ask for all there is.
 ADDRESSES = 16 << 30
 ENVIRONMENT = {
@@ -47,6 +50,8 @@ ENVIRONMENT = {
     "CARGO_PROFILE_TEST_DEBUG": "0",
     "CARGO_PROFILE_DEV_DEBUG": "0",
     "RUSTFLAGS": "--cap-lints allow",
+    # The conditions in constant functions need `const_eval_select`, which only the library may use otherwise.
+    "RUSTC_BOOTSTRAP": ",".join(package.replace("-", "_") for package in PACKAGES.values()),
     "CARGO_TERM_COLOR": "never",
     # What can be run for longer or shorter is run for shorter, and always with the same cases.
     "MILLPOND_FORK_CHILDREN": "40",
@@ -61,6 +66,14 @@ SUITES = {
     "millpond-c": ["lib"],
 }
 C_PROGRAMS = ["api_pool", "api_status", "api_layout", "own_table", "own_bad_input", "own_housekeeping", "leak_list", "own_no_memory", "own_no_heap", "own_fork"]
+
+C_FLAGS = ["-std=c99", "-D_GNU_SOURCE", "-O1", "-Iinclude"]
+# Valgrind finds nothing in the program without a bug, and both uses of what is nobody's.
+UNDER_VALGRIND = """
+run() { valgrind -q --error-exitcode=9 --fair-sched=yes ./misuse "$1"; }
+run none || exit 1
+for bug in read-after-put past-by-one; do run "$bug"; test $? -eq 9 || exit 1; done
+"""
 
 
 def die(text):
@@ -147,8 +160,9 @@ def build_schemata():
 
 
 def instrument(tool, mutants, without):
-    """Writes the sources with all mutants but those of `without` in them. Returns the numbers of those that are in."""
-    inside = set()
+    """Writes the sources with all mutants but those of `without` in them. Returns the numbers of those that are in, and of those
+    that are in constant functions."""
+    inside, constant = set(), set()
     paths = [path for crate in PACKAGES for path in (ROOT / crate / "src").rglob("*.rs")]
     texts = {str(path.relative_to(ROOT)): path.read_text() for path in paths}
     by_file = collections.defaultdict(list)
@@ -160,12 +174,14 @@ def instrument(tool, mutants, without):
         answer = json.loads(answer.stdout)
         texts[file] = answer["source"]
         inside.update(answer["ids"])
+        constant.update(answer["constant"])
     for crate in PACKAGES:
-        texts[f"{crate}/src/lib.rs"] += "\n#[doc(hidden)]\npub mod mutant_;\n"
+        features = "#![feature(core_intrinsics, const_eval_select)]\n#![allow(internal_features)]\n"
+        texts[f"{crate}/src/lib.rs"] = features + texts[f"{crate}/src/lib.rs"] + "\n#[doc(hidden)]\npub mod mutant_;\n"
         texts[f"{crate}/src/{ADDED}"] = (ROOT / "tests/mutants/schemata/src/active.rs").read_text()
     for name, text in texts.items():
         write(TREE / name, text)
-    return inside
+    return inside, constant
 
 
 def write(path, text):
@@ -201,13 +217,15 @@ def check_build():
     return done.stdout, done.returncode == 0
 
 
-def build_all(tool, mutants):
-    """One build with as many mutants as it takes. Returns the mutants inside, by number, and the messages."""
+def build_all(tool, mutants, results):
+    """One build with as many mutants as it takes. Returns those inside and those in constant functions, by number."""
     known = STATE / "one-by-one.json"
     names = set(json.loads(known.read_text())) if known.exists() else set()
     without = {mutant.id for mutant in mutants if mutant.key + mutant.of in names}
+    by_id = {mutant.id: mutant for mutant in mutants}
+    impossible = set()
     while True:
-        inside = instrument(tool, mutants, without)
+        inside, constant = instrument(tool, mutants, without)
         output, worked = check_build()
         if worked:
             break
@@ -226,13 +244,19 @@ def build_all(tool, mutants):
                 arms = re.findall(r"^if !crate::mutant_::is\((\d+)\)$", "\n".join(lines[first - 1 : first + 60]), re.MULTILINE)
                 ids = {int(number) for number in arms}
             wrong |= ids & inside
+            # A function that returns at once what its body may not be does not compile with this body either.
+            replaced = re.fullmatch(r"if crate::mutant_::is\((\d+)\) \{ return .*", lines[first - 1])
+            if replaced and first == last:
+                impossible.add(int(replaced[1]))
         if not wrong:
             messages = [text for *_, text in errors_of(output)]
             die(f"the instrumented sources do not build, and no mutant is to blame: {messages[:5]}")
         without |= wrong
         known.write_text(json.dumps([mutant.key + mutant.of for mutant in mutants if mutant.id in without]))
         print(f"  {len(wrong)} mutants do not compile behind a condition", flush=True)
-    return inside
+    for number in impossible:
+        results.add(by_id[number], "unviable", "", 0)
+    return inside, constant
 
 
 class Suite:
@@ -311,14 +335,27 @@ def c_suites():
     suites = []
     for name in [*C_PROGRAMS, "spec_runner"]:
         sources = [f"tests/c/{name}.c"]
-        command = ["gcc", "-std=c99", "-D_GNU_SOURCE", "-O1", "-Iinclude", *sources, "-o", out / name, f"-L{out}", "-lmillpond", "-pthread"]
+        command = ["gcc", *C_FLAGS, *sources, "-o", out / name, f"-L{out}", "-lmillpond", "-pthread"]
         subprocess.run(command, cwd=TREE, check=True)
         suites.append(Suite(f"c {name}", [str(out / name)], TREE, steps if name == "spec_runner" else None, {"LD_LIBRARY_PATH": str(out)}))
+    if shutil.which("valgrind"):
+        subprocess.run(["gcc", *C_FLAGS, "tests/misuse/c/misuse.c", "-o", out / "misuse", f"-L{out}", "-lmillpond", "-pthread"], cwd=TREE, check=True)
+        suites.append(Suite("c valgrind", ["/bin/sh", "-c", UNDER_VALGRIND], out, None, {"LD_LIBRARY_PATH": str(out)}))
+    else:
+        print("  no valgrind: what it is told is not looked at")
     return suites
 
 
 def trace(suite, mutants):
-    """Runs a suite once as it is, and notes how long it takes and what it reaches."""
+    """Runs a suite once as it is, and notes how long it takes and what it reaches. What was noted of the same program holds."""
+    store = STATE / "traces.json"
+    known = json.loads(store.read_text()) if store.exists() else {}
+    programs = [Path(suite.command[0]), *Path(suite.environment.get("LD_LIBRARY_PATH", "/none")).glob("*.so")]
+    program = hashlib.sha256(b"".join(path.read_bytes() for path in programs)).hexdigest()
+    entry = known.get(suite.name)
+    if entry and entry["program"] == program:
+        suite.seconds, suite.reached = entry["seconds"], set(entry["reached"])
+        return
     path = STATE / "trace"
     path.write_bytes(bytes(1 << 16))
     result, output, suite.seconds = suite.run({"MILLPOND_MUTANT_TRACE": str(path)}, 900)
@@ -326,6 +363,8 @@ def trace(suite, mutants):
         die(f"{suite.name} fails ({result}) without any mutant:\n{output[-3000:]}")
     marks = path.read_bytes()
     suite.reached = {mutant.id for mutant in mutants if marks[mutant.id]}
+    known[suite.name] = {"program": program, "seconds": suite.seconds, "reached": sorted(suite.reached)}
+    store.write_text(json.dumps(known))
 
 
 class Results:
@@ -354,7 +393,7 @@ def attempt(mutant, suites, environment):
         if environment and mutant.id not in suite.reached:
             continue
         tried += 1
-        result, _, _ = suite.run(environment, 20 + 4 * suite.seconds)
+        result, _, _ = suite.run(environment, 10 + 6 * suite.seconds)
         if result != "ok":
             suite.caught += 1
             return ("caught" if result == "failed" else "timeout"), suite.name
@@ -415,7 +454,7 @@ def unviable_of(mutants):
     return unviable
 
 
-def alone(mutant, suites_of):
+def alone(mutant):
     """Builds one mutant by itself and tries it."""
     path = TREE / mutant.file
     original = (ROOT / mutant.file).read_text()
@@ -424,10 +463,13 @@ def alone(mutant, suites_of):
         _, worked = check_build()
         if not worked:
             return "unviable", ""
-        output, worked, _ = build(["millpond", "millpond-tests", "millpond-c"])
+        in_c = mutant.file.startswith("ffi-c/")
+        output, worked, _ = build(["millpond-c"] if in_c else ["millpond", "millpond-tests", "millpond-c"])
         if not worked:
             return "unviable", ""
-        return attempt(mutant, suites_of(output), {})
+        result = attempt(mutant, find_suites(output), {})
+        # Most of what is in the C interface is used by C programs only.
+        return attempt(mutant, c_suites(), {}) if in_c and result[0] == "survived" else result
     finally:
         write(path, original)
 
@@ -446,7 +488,7 @@ def judge(mutants, results, complete):
     for mutant in mutants:
         entry = results.of(mutant)
         result = entry["result"] if entry else "not tried"
-        if result in ("survived", "unreached", "open"):
+        if result in LIVING:
             living.add(mutant.key)
             if mutant.key in allowed:
                 result = "excused"
@@ -487,9 +529,9 @@ def main():
 
     def is_open(mutant):
         entry = results.of(mutant)
-        if entry is None or entry["result"] == "open":
+        if entry is None:
             return True
-        return again and entry["result"] in ("survived", "unreached") and mutant.key not in allowed
+        return entry["result"] in (LIVING if again else ("open",)) and mutant.key not in allowed
 
     left = [mutant for mutant in mutants if is_open(mutant)]
     print(f"{len(every)} mutants, {len(mutants)} of the files asked for, {len(left)} to be tried", flush=True)
@@ -502,7 +544,8 @@ def try_them(every, left, results):
     tool = build_schemata()
     print("building them behind conditions", flush=True)
     # All of them, so that what another run needs is the same build.
-    inside = build_all(tool, every)
+    inside, constant = build_all(tool, every, results)
+    left = [mutant for mutant in left if (results.of(mutant) or {}).get("result") != "unviable"]
     output, worked, errors = build(["millpond", "millpond-tests", "millpond-c"])
     if not worked:
         die(f"the instrumented tests do not build:\n{errors[-3000:]}")
@@ -532,6 +575,8 @@ def try_them(every, left, results):
         done += 1
         if done % 50 == 0:
             print(f"  {done} of {len(left)} in {time.monotonic() - begin:.0f} s", flush=True)
+    if os.environ.get("SLOW") == "0":
+        return
     print(f"{len(open_still)} are tried with the slow tests", flush=True)
     for mutant in open_still:
         start = time.monotonic()
@@ -541,7 +586,8 @@ def try_them(every, left, results):
         results.add(mutant, result, by, time.monotonic() - start)
         if result not in ("caught", "timeout"):
             print(f"{result}: {mutant.key}, line {mutant.line}: {mutant.source}", flush=True)
-    single = [mutant for mutant in left if mutant.id not in inside]
+    # What the compiler computes with a constant function is mutated only in a build of its own.
+    single = [m for m in left if m.id not in inside or (m.id in constant and results.of(m)["result"] in LIVING)]
     if single:
         print(f"{len(single)} mutants are built one by one", flush=True)
         unviable = unviable_of(single)
@@ -550,7 +596,7 @@ def try_them(every, left, results):
             results.add(mutant, "unviable", "", 0.0)
         for mutant in [mutant for mutant in single if mutant not in unviable]:
             start = time.monotonic()
-            result, by = alone(mutant, find_suites)
+            result, by = alone(mutant)
             results.add(mutant, result, by, time.monotonic() - start)
             if result not in ("caught", "timeout", "unviable"):
                 print(f"{result}: {mutant.key}, line {mutant.line}: {mutant.source}", flush=True)

@@ -239,9 +239,11 @@ impl Inner {
         let bytes = inside + page;
         let (place, spare) = take_place()?;
         let region = &TABLE[place];
+        // One that another pool left may stand where this pool's alignment does not let it.
+        let fits = |spare: &Spare| spare.bytes == bytes && spare.start.as_ptr().align_offset(align) == 0;
         let base = match spare {
             // SAFETY: the mapping of a lease that is over; the table named it alone, and no longer does.
-            Some(spare) if spare.bytes == bytes && unsafe { memory::allow(spare.start, inside) } => Some(spare.start),
+            Some(spare) if fits(&spare) && unsafe { memory::allow(spare.start, inside) } => Some(spare.start),
             other => {
                 if let Some(spare) = other {
                     // SAFETY: as above.
@@ -536,7 +538,57 @@ fn write_report(region: &Region, address: usize, to: &mut impl Write) -> fmt::Re
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::BufferPool;
+
+    fn pool(alignment: usize) -> BufferPool {
+        let builder = BufferPool::builder().name("guarded").check("sample:1".parse().expect("a mode"));
+        builder.alignment(alignment).build().expect("a pool")
+    }
+
+    #[test]
+    fn pages_that_another_pool_left_are_used_again_only_if_they_are_aligned() {
+        const ALIGNMENT: usize = 64 << 10;
+        let (usual, aligned) = (pool(64), pool(ALIGNMENT));
+        // As long as what the other pool's leases take, and more than are remembered.
+        (0..2 * REMEMBERED).for_each(|_| drop(usual.get(ALIGNMENT).expect("a lease")));
+        for _ in 0..REMEMBERED {
+            let lease = aligned.get(1).expect("a lease");
+            assert!(lease.is_guarded() && lease.as_ptr().align_offset(ALIGNMENT) == 0);
+        }
+    }
+
+    #[test]
+    fn a_slots_word_tells_pins_from_a_guarded_leases_place() {
+        let place = PIN | (1023 << PLACE_SHIFT);
+        for (word, pins, full) in [
+            (0, 0, false),
+            (7, 7, false),
+            (PIN - 2, PIN - 2, false),
+            (PIN - 1, PIN - 1, true),
+            (place, 0, false),
+            (place + 5, 5, false),
+            (place + (1 << PLACE_SHIFT) - 2, (1 << PLACE_SHIFT) - 2, false),
+            (place + (1 << PLACE_SHIFT) - 1, (1 << PLACE_SHIFT) - 1, true),
+        ] {
+            assert_eq!((pins_of(word), pins_are_full(word)), (pins, full), "{word:#x}");
+        }
+    }
+
+    #[test]
+    fn the_pages_of_a_guarded_lease_are_known_and_what_is_around_them_is_not() {
+        let pool = pool(64);
+        let lease = pool.get(100).expect("a lease");
+        let (data, page) = (lease.as_ptr() as usize, memory::page_size());
+        let start = data - data % page;
+        for (address, known) in [(start, true), (data, true), (start + 2 * page - 1, true)] {
+            assert_eq!(is_known(address), known, "{address:#x}");
+        }
+        let here = 0_u8;
+        for nowhere in [0, 1, page, usize::MAX / 2, usize::MAX, std::ptr::from_ref(&here) as usize] {
+            assert!(!is_known(nowhere), "{nowhere:#x}");
+        }
+    }
 
     #[test]
     fn a_get_between_two_guarded_ones_is_served_from_the_thread_s_cache() {
