@@ -13,7 +13,8 @@ use std::time::Duration;
 pub use super::stock::{Kept, Stock, StockBuffer, StockLease, Watch};
 
 use super::BufferPool;
-use super::cache::{self, CACHED_MAX};
+use super::cache;
+use super::classes::TABLE_MAX;
 use super::depot::Entry;
 use super::detached::Detached;
 use super::get::{Patience, record};
@@ -105,12 +106,12 @@ pub fn get(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
 /// that `get` must be asked; nothing was counted.
 #[inline(always)]
 pub fn get_idle(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
-    if len > CACHED_MAX {
+    if len > TABLE_MAX {
         return None;
     }
     let cache = cache::at_front_of_library(cache::front_of(pool_id));
     let inner = cache.enter_by_id(pool_id)?;
-    let popped = inner.table.index_of_cached(len).and_then(|class| cache.pop(class, len));
+    let popped = inner.table.index_by_table(len).and_then(|class| cache.pop(class, len));
     cache.leave();
     Some(issue(inner, Entry::of(popped?), len, site))
 }
