@@ -392,16 +392,3 @@ fn as_much_is_held_back_as_is_promised_and_all_of_it_comes_back_in_another_mode(
         assert_eq!(pool.stats().check(), Ok(()));
     }
 }
-
-#[test]
-fn the_first_get_of_a_thread_is_guarded_also_where_it_has_put_something_before() {
-    let pool = pool("sample:3".parse().expect("a mode"));
-    let leases: Vec<_> = (0..3).map(|_| pool.get(100).expect("a lease")).collect();
-    assert_eq!(leases.iter().map(millpond::Lease::is_guarded).collect::<Vec<_>>(), [true, false, false]);
-    let work = || {
-        drop(leases);
-        (0..4).map(|_| pool.get(100).expect("a lease").is_guarded()).collect::<Vec<_>>()
-    };
-    let guarded = std::thread::scope(|scope| scope.spawn(work).join().expect("no panic"));
-    assert_eq!(guarded, [true, false, false, true]);
-}
