@@ -467,7 +467,7 @@ fn case(name: &str) {
             use_it(&pool);
         }
         "list" => {
-            let builder = BufferPool::builder().classes(Classes::List(vec![1 << 20])).max_retained_bytes(1 << 20);
+            let builder = BufferPool::builder().classes(Classes::List(vec![2 << 20])).max_retained_bytes(2 << 20);
             let pool = builder.build().expect("a pool");
             let first = pool.get(1).expect("a lease");
             refuse(HEAP);

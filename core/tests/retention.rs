@@ -21,28 +21,28 @@ fn get(pool: &BufferPool, len: usize, count: usize) -> Vec<Lease> {
 
 #[test]
 fn a_buffer_that_comes_and_goes_is_kept_each_time() {
-    let pool = builder("one", &[MIB]).max_retained_bytes(3 * MIB).build().expect("a pool");
+    let pool = builder("one", &[2 * MIB]).max_retained_bytes(6 * MIB).build().expect("a pool");
     for _ in 0..10 {
-        drop(get(&pool, MIB, 3));
+        drop(get(&pool, 2 * MIB, 3));
     }
     let stats = rest(&pool);
-    assert_eq!((stats.created, stats.discarded, stats.retained_bytes), (3, 0, 3 * MIB as u64));
+    assert_eq!((stats.created, stats.discarded, stats.retained_bytes), (3, 0, 6 * MIB as u64));
 }
 
 #[test]
 fn what_was_given_back_to_the_system_makes_room_again() {
-    let pool = builder("room", &[MIB, 2 * MIB]).max_retained_bytes(8 * MIB).build().expect("a pool");
+    let pool = builder("room", &[2 * MIB, 4 * MIB]).max_retained_bytes(16 * MIB).build().expect("a pool");
     let fill = || {
-        drop((get(&pool, MIB, 4), get(&pool, 2 * MIB, 2)));
+        drop((get(&pool, 2 * MIB, 4), get(&pool, 4 * MIB, 2)));
         let stats = rest(&pool);
-        assert_eq!((stats.retained_bytes, stats.discarded), (8 * MIB as u64, 0));
+        assert_eq!((stats.retained_bytes, stats.discarded), (16 * MIB as u64, 0));
     };
     for _ in 0..3 {
         fill();
-        assert_eq!(pool.trim(), 8 * MIB);
+        assert_eq!(pool.trim(), 16 * MIB);
         fill();
         // The first look finds that nothing was idle all the time, the second one takes half of each class.
-        assert_eq!((pool.maintain(), pool.maintain()), (0, 4 * MIB));
+        assert_eq!((pool.maintain(), pool.maintain()), (0, 8 * MIB));
         fill();
     }
 }
@@ -84,12 +84,12 @@ fn what_an_ended_stock_had_reserved_is_free_again() {
 }
 
 #[test]
-fn a_thread_keeps_something_of_classes_up_to_256_kib_and_from_16_kib_in_all() {
+fn a_thread_keeps_something_of_classes_up_to_1_mib_and_from_16_kib_in_all() {
     let share = |size: usize, bytes: usize| {
         let pool = builder("share", &[size]).thread_cache_bytes(bytes).build().expect("a pool");
         Stock::new(&pool).expect("a stock").share()
     };
-    assert_eq!((share(256 << 10, MIB), share((256 << 10) + 64, MIB)), (MIB, 0));
+    assert_eq!((share(MIB, MIB), share(MIB + 64, MIB)), (MIB, 0));
     assert_eq!((share(512, 16 << 10), share(512, (16 << 10) - 1)), (16 << 10, 0));
 }
 
