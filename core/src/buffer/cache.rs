@@ -19,12 +19,14 @@ pub(crate) const GATE_REVOKED: u32 = 1;
 pub(crate) const GATE_WAITERS: u32 = 2;
 pub(crate) const GATE_ORPHAN: u32 = 4;
 
-/// The most entries of a magazine; half of it moves at a time.
-const MAGAZINE_MAX: usize = if cfg!(millpond_models) { 2 } else { 64 };
+/// The most entries that move at a time, when a magazine is empty or full: half of them, or this.
+pub(crate) const BATCH_MAX: usize = 64;
+/// The most entries of a magazine beside the hot one.
+const MAGAZINE_MAX: usize = if cfg!(millpond_models) { 2 } else { 256 };
 /// A power of two, so that an index needs no check. The last magazine is never used.
 pub(crate) const MAGAZINES: usize = 64;
 /// Buffers above this go to the depot directly: a thread would hold too much.
-pub(crate) const CACHED_MAX: usize = 256 << 10;
+pub(crate) const CACHED_MAX: usize = 1 << 20;
 
 /// One class's idle buffers of one thread, and what the thread counts for the class.
 ///
@@ -111,7 +113,7 @@ impl ThreadCache {
             let capacity = (share / size - 1).min(MAGAZINE_MAX);
             magazine.entries.try_reserve_exact(capacity).ok()?;
             magazine.entries.resize_with(capacity, AtomicPtr::default);
-            magazine.batch = capacity.div_ceil(2);
+            magazine.batch = capacity.div_ceil(2).min(BATCH_MAX);
         }
         let mut counts = Vec::new();
         counts.try_reserve_exact(sizes.len() + 1).ok()?;
@@ -589,7 +591,7 @@ mod tests {
 
     #[test]
     fn classes_share_the_budget_and_hold_one_buffer_at_least() {
-        let sizes = [512, 4096, 65536, 1 << 20];
+        let sizes = [512, 4096, 65536, 4 << 20];
         for (budget, expected) in [
             (0, (0, 0)),
             (511, (0, 0)),
@@ -598,13 +600,14 @@ mod tests {
             (8192, (2, 4096)),
             (3 * 65536 - 1, (2, (3 * 65536 - 1) / 2)),
             (3 * 65536, (3, 65536)),
-            // Classes above 256 KiB are never cached.
+            // Classes above 1 MiB are never cached.
             (64 << 20, (3, (64 << 20) / 3)),
         ] {
             assert_eq!(shares(&sizes, budget), expected, "{budget}");
         }
         let many: Vec<usize> = (1..=100).map(|n| n * 64).collect();
         assert_eq!(shares(&many, 64 << 20).0, MAGAZINES - 1);
-        assert_eq!(shares(&[1 << 20], 64 << 20), (0, 0));
+        assert_eq!(shares(&[1 << 20], 64 << 20), (1, 64 << 20));
+        assert_eq!(shares(&[(1 << 20) + 64], 64 << 20), (0, 0));
     }
 }

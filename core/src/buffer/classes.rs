@@ -2,7 +2,6 @@
 
 use std::hint;
 
-use super::cache::CACHED_MAX;
 use crate::error::{Error, Result};
 use crate::options::Classes;
 
@@ -16,7 +15,7 @@ const DEFAULT: [usize; 9] = [512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 1
 /// The capacities of a pool, ascending, with a table that leads from a length to its class.
 ///
 /// The capacities are multiples of 64, so lengths with the same number of begun units of 64 bytes have the same class.
-/// The table has it for every length that a thread's cache may serve; the larger ones are searched for.
+/// The table has it for the lengths that are asked for often; the larger ones are searched for.
 ///
 /// *Thread-safe*: constant after it was made.
 pub(crate) struct ClassTable {
@@ -28,7 +27,9 @@ pub(crate) struct ClassTable {
     beyond: usize,
 }
 
-const UNITS: usize = CACHED_MAX / CLASS_MIN + 1;
+/// The longest length that the table has, in bytes.
+pub(crate) const TABLE_MAX: usize = 256 << 10;
+const UNITS: usize = TABLE_MAX / CLASS_MIN + 1;
 
 impl ClassTable {
     pub(crate) fn new(classes: &Classes) -> Result<ClassTable> {
@@ -46,22 +47,22 @@ impl ClassTable {
             // `check` admits 128 classes, so the number fits a byte.
             *class = first_of(sizes, units * CLASS_MIN) as u8;
         }
-        Ok(ClassTable { by_units, ends, count: sizes.len(), beyond: first_of(sizes, CACHED_MAX + 1) })
+        Ok(ClassTable { by_units, ends, count: sizes.len(), beyond: first_of(sizes, TABLE_MAX + 1) })
     }
 
     /// Returns the class for `len`, or the number of classes when the length is above all of them.
     #[inline(always)]
     pub(crate) fn index(&self, len: usize) -> usize {
-        match self.index_of_cached(len) {
+        match self.index_by_table(len) {
             Some(class) => class,
             None => self.beyond + first_of(&self.sizes()[self.beyond..], len),
         }
     }
 
-    /// As [`ClassTable::index`], for lengths up to [`CACHED_MAX`]; `None` for larger ones.
+    /// As [`ClassTable::index`], for lengths up to [`TABLE_MAX`]; `None` for larger ones.
     #[inline(always)]
-    pub(crate) fn index_of_cached(&self, len: usize) -> Option<usize> {
-        if len > CACHED_MAX {
+    pub(crate) fn index_by_table(&self, len: usize) -> Option<usize> {
+        if len > TABLE_MAX {
             hint::cold_path();
             return None;
         }
