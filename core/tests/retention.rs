@@ -84,12 +84,12 @@ fn what_an_ended_stock_had_reserved_is_free_again() {
 }
 
 #[test]
-fn a_thread_keeps_something_of_classes_up_to_256_kib_and_from_16_kib_in_all() {
+fn a_thread_keeps_something_of_classes_up_to_1_mib_and_from_16_kib_in_all() {
     let share = |size: usize, bytes: usize| {
         let pool = builder("share", &[size]).thread_cache_bytes(bytes).build().expect("a pool");
         Stock::new(&pool).expect("a stock").share()
     };
-    assert_eq!((share(256 << 10, MIB), share((256 << 10) + 64, MIB)), (MIB, 0));
+    assert_eq!((share(MIB, MIB), share(MIB + 64, MIB)), (MIB, 0));
     assert_eq!((share(512, 16 << 10), share(512, (16 << 10) - 1)), (16 << 10, 0));
 }
 
