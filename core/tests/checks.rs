@@ -368,3 +368,27 @@ fn a_lease_is_pinned_as_often_as_it_can_be() {
     raw::put(id, handle, None, Site::NONE).expect("live");
     raw::release(id).expect("retained");
 }
+
+#[test]
+fn as_much_is_held_back_as_is_promised_and_all_of_it_comes_back_in_another_mode() {
+    // 256 buffers; a quarter of what the pool may have; and never more than 64 MiB.
+    for (size, max_bytes, held) in [(64, 1 << 20, 256), (256 << 10, 4 << 20, 4), (16 << 20, 1 << 30, 4)] {
+        let builder = BufferPool::builder().name("held").classes(Classes::List(vec![size])).max_bytes(max_bytes);
+        let pool = builder.max_retained_bytes(max_bytes).check(Check::Full).build().expect("a pool");
+        let created_by = |count: usize| {
+            let before = pool.stats().created;
+            let leases: Vec<_> = (0..count).map(|_| pool.get(1).expect("a lease")).collect();
+            let created = pool.stats().created - before;
+            drop(leases);
+            created
+        };
+        assert_eq!(created_by(held + 1), held as u64 + 1);
+        for more in 1..6 {
+            // What is idle is used again, what is held back is not.
+            assert_eq!(created_by(more + 1), 1, "{size}");
+        }
+        pool.set_check(Check::On).expect("not off");
+        assert_eq!(created_by(held + 6), 0, "{size}");
+        assert_eq!(pool.stats().check(), Ok(()));
+    }
+}

@@ -466,6 +466,17 @@ fn case(name: &str) {
             assert_ne!(stock.counters().0, first);
             use_it(&pool);
         }
+        "list" => {
+            let builder = BufferPool::builder().classes(Classes::List(vec![2 << 20])).max_retained_bytes(2 << 20);
+            let pool = builder.build().expect("a pool");
+            let first = pool.get(1).expect("a lease");
+            refuse(HEAP);
+            drop(first);
+            refuse(0);
+            // What found no place in the list of idle buffers takes no room from the next one.
+            drop(pool.get(1).expect("a lease"));
+            assert_eq!((pool.stats().retained_buffers, pool.stats().destroyed), (1, 1));
+        }
         "trace" | "trace at exit" => {
             refuse(if name == "trace" { HEAP } else { EXIT });
             let result = BufferPool::new(name).map(drop).map_err(|error| error.kind());
@@ -525,6 +536,7 @@ fn without_a_heap_what_is_only_remembered_is_forgotten() {
     passes("history");
     passes("names");
     passes("blocks");
+    passes("list");
     for (name, whole) in [
         ("report", "at close: 1 leases of 100 bytes are out"),
         ("report json", "\"when\":\"close\",\"leases\":1,\"bytes\":100"),

@@ -1,7 +1,7 @@
 //! How much a pool keeps idle: never more than it may, and as much as it may however often things come and go.
 
 use millpond::raw::Stock;
-use millpond::{BufferPool, Builder, Classes, Lease, Stats};
+use millpond::{BufferPool, Builder, Classes, Lease, Site, Stats};
 
 const MIB: usize = 1 << 20;
 
@@ -21,28 +21,28 @@ fn get(pool: &BufferPool, len: usize, count: usize) -> Vec<Lease> {
 
 #[test]
 fn a_buffer_that_comes_and_goes_is_kept_each_time() {
-    let pool = builder("one", &[MIB]).max_retained_bytes(3 * MIB).build().expect("a pool");
+    let pool = builder("one", &[2 * MIB]).max_retained_bytes(6 * MIB).build().expect("a pool");
     for _ in 0..10 {
-        drop(get(&pool, MIB, 3));
+        drop(get(&pool, 2 * MIB, 3));
     }
     let stats = rest(&pool);
-    assert_eq!((stats.created, stats.discarded, stats.retained_bytes), (3, 0, 3 * MIB as u64));
+    assert_eq!((stats.created, stats.discarded, stats.retained_bytes), (3, 0, 6 * MIB as u64));
 }
 
 #[test]
 fn what_was_given_back_to_the_system_makes_room_again() {
-    let pool = builder("room", &[MIB, 2 * MIB]).max_retained_bytes(8 * MIB).build().expect("a pool");
+    let pool = builder("room", &[2 * MIB, 4 * MIB]).max_retained_bytes(16 * MIB).build().expect("a pool");
     let fill = || {
-        drop((get(&pool, MIB, 4), get(&pool, 2 * MIB, 2)));
+        drop((get(&pool, 2 * MIB, 4), get(&pool, 4 * MIB, 2)));
         let stats = rest(&pool);
-        assert_eq!((stats.retained_bytes, stats.discarded), (8 * MIB as u64, 0));
+        assert_eq!((stats.retained_bytes, stats.discarded), (16 * MIB as u64, 0));
     };
     for _ in 0..3 {
         fill();
-        assert_eq!(pool.trim(), 8 * MIB);
+        assert_eq!(pool.trim(), 16 * MIB);
         fill();
         // The first look finds that nothing was idle all the time, the second one takes half of each class.
-        assert_eq!((pool.maintain(), pool.maintain()), (0, 4 * MIB));
+        assert_eq!((pool.maintain(), pool.maintain()), (0, 8 * MIB));
         fill();
     }
 }
@@ -84,12 +84,12 @@ fn what_an_ended_stock_had_reserved_is_free_again() {
 }
 
 #[test]
-fn a_thread_keeps_something_of_classes_up_to_256_kib_and_from_16_kib_in_all() {
+fn a_thread_keeps_something_of_classes_up_to_1_mib_and_from_16_kib_in_all() {
     let share = |size: usize, bytes: usize| {
         let pool = builder("share", &[size]).thread_cache_bytes(bytes).build().expect("a pool");
         Stock::new(&pool).expect("a stock").share()
     };
-    assert_eq!((share(256 << 10, MIB), share((256 << 10) + 64, MIB)), (MIB, 0));
+    assert_eq!((share(MIB, MIB), share(MIB + 64, MIB)), (MIB, 0));
     assert_eq!((share(512, 16 << 10), share(512, (16 << 10) - 1)), (16 << 10, 0));
 }
 
@@ -126,4 +126,46 @@ fn pages_that_nobody_touched_stay_so_where_tenants_use_little_of_a_large_buffer(
         assert!(pool.get(MIB).expect("a lease").iter().all(|byte| *byte == 0));
         rest(&pool);
     }
+}
+
+#[test]
+fn detached_memory_goes_back_to_the_system_with_its_owner() {
+    let addresses = || {
+        let status = std::fs::read_to_string("/proc/self/statm").expect("readable");
+        let pages: usize = status.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+        pages * 4096
+    };
+    let pool = builder("detached", &[MIB]).build().expect("a pool");
+    let before = addresses();
+    for _ in 0..100 {
+        let detached = pool.get(64 * MIB).expect("a lease").detach().expect("memory");
+        assert_eq!(detached.len(), 64 * MIB);
+    }
+    // Other tests take little.
+    assert!(addresses().saturating_sub(before) < 2 << 30);
+    assert_eq!(rest(&pool).detached, 100);
+}
+
+#[test]
+fn a_thread_that_works_keeps_its_stock_and_one_that_rests_does_not() {
+    let pool = builder("busy", &[4096]).build().expect("a pool");
+    let idle = |pool: &BufferPool| pool.get_idle(4096, Site::NONE).is_some();
+    for _ in 0..3 {
+        drop(pool.get(1).expect("a lease"));
+        pool.maintain();
+        assert!(idle(&pool), "it put something since the last look");
+    }
+    pool.maintain();
+    pool.maintain();
+    assert!(!idle(&pool), "nothing was got or put between two looks");
+    // What another thread left stands in the depot; a get takes several at once.
+    std::thread::scope(|scope| scope.spawn(|| drop(get(&pool, 1, 20))).join().expect("no panic"));
+    let mut leases = Vec::new();
+    for _ in 0..3 {
+        leases.push(pool.get(1).expect("a lease"));
+        pool.maintain();
+        leases.push(pool.get_idle(1, Site::NONE).expect("it got something since the last look"));
+    }
+    drop(leases);
+    rest(&pool);
 }

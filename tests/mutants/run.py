@@ -5,6 +5,7 @@ run.py [FILE...]: only mutants of source files whose path contains one of the wo
   AGAIN=1    try again what survived or is open, with all tests, after some were added
   LIST=1     try nothing, judge what earlier runs found
   QUICK=1    which suites are tried first, by the seconds they take; SLOW=0: no others, what they would find stays open
+  ALONE=0    build none by itself
   STATE=DIR  where builds and results are kept (target/mutants)
 
 cargo-mutants says which bugs there are. As building each one alone takes a minute, `schemata` puts all of a crate into one build,
@@ -37,6 +38,7 @@ RESULTS = STATE / "results.jsonl"
 PACKAGES = {"core": "millpond", "ffi-c": "millpond-c"}
 # Suites that take less than this, in seconds, are tried with all mutants before the others are with what is left.
 QUICK = float(os.environ.get("QUICK", 1.0))
+SLOW = os.environ.get("SLOW") != "0"
 # The module with the conditions, in each crate.
 ADDED = "mutant_.rs"
 # Results of which more tests may make others. "open": not caught by the quick suites, the slow ones were not tried.
@@ -59,6 +61,8 @@ ENVIRONMENT = {
     "PROPTEST_CASES": "60",
     "PROPTEST_RNG_SEED": "1",
 }
+# For what is built by itself.
+APART = {**ENVIRONMENT, "CARGO_TARGET_DIR": str(STATE / "alone"), "CARGO_INCREMENTAL": "1"}
 # Test programs of Rust that find most, by package; in each the fastest come first.
 SUITES = {
     "millpond": ["lib", "handles", "surface", "stock", "pool", "checks", "faults", "environment", "*", "refusals", "secrets", "fork", "ends"],
@@ -202,9 +206,9 @@ def errors_of(output):
                     yield span["file_name"], span["line_start"], span["line_end"], message["message"]
 
 
-def build(packages, targets=("--lib", "--tests")):
+def build(packages, *more):
     """Builds the tests of packages. Returns the messages and whether it worked."""
-    command = ["cargo", "test", "--no-run", "--message-format=json", *targets]
+    command = ["cargo", "test", "--no-run", "--message-format=json", "--lib", "--tests", *more]
     for package in packages:
         command += ["-p", package]
     done = subprocess.run(command, cwd=TREE, env=ENVIRONMENT, capture_output=True, text=True)
@@ -454,29 +458,33 @@ def unviable_of(mutants):
     return unviable
 
 
-def alone(mutant):
-    """Builds one mutant by itself and tries it: no more of the tests than it takes."""
+def alone(mutant, order):
+    """Builds one mutant by itself, with one suite after the other until one finds it. What needs no new build is kept from the
+    mutant before."""
     path = TREE / mutant.file
-    crate = mutant.file.split("/")[0]
-    steps = [([PACKAGES[crate]], ["--lib"]), ([PACKAGES[crate]], ["--lib", "--tests"])]
-    if crate == "core":
-        steps.append((["millpond", "millpond-tests", "millpond-c"], ["--lib", "--tests"]))
+    original = (ROOT / mutant.file).read_text()
     try:
-        write(path, mutated((ROOT / mutant.file).read_text(), mutant))
-        tried = set()
-        for packages, targets in steps:
-            output, worked, _ = build(packages, targets)
-            if not worked:
+        write(path, mutated(original, mutant))
+        tried = False
+        for package, name, seconds in order:
+            if mutant.file.startswith("ffi-c/") and package != "millpond-c":
+                continue
+            target = ["--lib"] if name == "lib" else ["--test", name]
+            command = ["cargo", "test", "--no-run", "--message-format=json", "-p", package, *target]
+            built = subprocess.run(command, cwd=TREE, env=APART, capture_output=True, text=True)
+            if built.returncode:
                 return "unviable", ""
-            suites = [suite for suite in find_suites(output) if suite.name not in tried]
-            result = attempt(mutant, suites, {})
-            if result[0] not in LIVING:
-                return result
-            tried |= {suite.name for suite in suites}
-        # Most of the C interface is used by C programs only.
-        return attempt(mutant, c_suites(), {}) if crate == "ffi-c" else ("survived", "")
+            for suite in find_suites(built.stdout):
+                tried = True
+                result, _, _ = suite.run({}, 10 + 6 * seconds)
+                if result != "ok":
+                    return ("caught" if result == "failed" else "timeout"), suite.name
+        if mutant.file.startswith("ffi-c/"):
+            # Most of what is in the C interface is used by C programs only.
+            return attempt(mutant, c_suites(), {})
+        return ("survived" if tried else "unreached"), ""
     finally:
-        write(path, (ROOT / mutant.file).read_text())
+        write(path, original)
 
 
 def survivors_allowed():
@@ -580,10 +588,18 @@ def try_them(every, left, results):
         done += 1
         if done % 50 == 0:
             print(f"  {done} of {len(left)} in {time.monotonic() - begin:.0f} s", flush=True)
-    if os.environ.get("SLOW") == "0":
-        return
-    print(f"{len(open_still)} are tried with the slow tests", flush=True)
-    for mutant in open_still:
+    if SLOW:
+        print(f"{len(open_still)} are tried with the slow tests", flush=True)
+        try_slowly(open_still, quick, slow, results)
+    # What the compiler computes with a constant function is mutated only in a build of its own.
+    single = [m for m in left if m.id not in inside or (m.id in constant and results.of(m)["result"] in LIVING)]
+    if single and os.environ.get("ALONE") != "0":
+        try_alone(single, suites, results)
+
+
+def try_slowly(mutants, quick, slow, results):
+    """Tries what the quick suites did not catch with the others."""
+    for mutant in mutants:
         start = time.monotonic()
         result, by = attempt(mutant, slow, {"MILLPOND_MUTANT": str(mutant.id)})
         if result == "unreached" and any(mutant.id in suite.reached for suite in quick):
@@ -591,20 +607,26 @@ def try_them(every, left, results):
         results.add(mutant, result, by, time.monotonic() - start)
         if result not in ("caught", "timeout"):
             print(f"{result}: {mutant.key}, line {mutant.line}: {mutant.source}", flush=True)
-    # What the compiler computes with a constant function is mutated only in a build of its own.
-    single = [m for m in left if m.id not in inside or (m.id in constant and results.of(m)["result"] in LIVING)]
-    if single:
-        print(f"{len(single)} mutants are built one by one", flush=True)
-        unviable = unviable_of(single)
-        print(f"{len(unviable)} of them do not compile", flush=True)
-        for mutant in unviable:
-            results.add(mutant, "unviable", "", 0.0)
-        for mutant in [mutant for mutant in single if mutant not in unviable]:
-            start = time.monotonic()
-            result, by = alone(mutant)
-            results.add(mutant, result, by, time.monotonic() - start)
-            if result not in ("caught", "timeout", "unviable"):
-                print(f"{result}: {mutant.key}, line {mutant.line}: {mutant.source}", flush=True)
+
+
+def try_alone(single, suites, results):
+    """Builds one by one what cannot be put behind a condition."""
+    print(f"{len(single)} mutants are built one by one", flush=True)
+    unviable = unviable_of(single)
+    print(f"{len(unviable)} of them do not compile", flush=True)
+    for mutant in unviable:
+        results.add(mutant, "unviable", "", 0.0)
+    rust = [suite for suite in suites if not suite.name.startswith("c ") and (SLOW or suite.seconds < QUICK)]
+    rust.sort(key=lambda suite: (suite.seconds >= QUICK, -len(suite.reached)))
+    order = [(*suite.name.split(), suite.seconds) for suite in rust]
+    for mutant in [mutant for mutant in single if mutant not in unviable]:
+        start = time.monotonic()
+        result, by = alone(mutant, order)
+        if result == "survived" and not SLOW:
+            result = "open"
+        results.add(mutant, result, by, time.monotonic() - start)
+        if result not in ("caught", "timeout", "unviable"):
+            print(f"{result}: {mutant.key}, line {mutant.line}: {mutant.source}", flush=True)
 
 
 if __name__ == "__main__":

@@ -173,8 +173,24 @@ mod tests {
         for list in [vec![], vec![0], vec![65], vec![32], vec![2 << 30], vec![128, 64], vec![64, 64], many] {
             assert!(ClassTable::new(&Classes::List(list.clone())).is_err(), "{list:?}");
         }
-        for (min, max) in [(0, 1024), (128, 1024), (300, 1024), (1024, 512), (256, 2 << 30)] {
-            assert!(ClassTable::new(&Classes::FourPerDoubling { min, max }).is_err());
+        for (min, max) in [(0, 1024), (128, 1024), (300, 1024), (768, 4096), (1024, 512), (256, 2 << 30)] {
+            let error = ClassTable::new(&Classes::FourPerDoubling { min, max }).err().expect("impossible");
+            assert!(error.message().contains("of four per doubling is"), "{error}");
         }
+    }
+
+    #[test]
+    fn four_per_doubling_begin_with_the_smallest_and_end_with_the_largest() {
+        for (min, max, sizes) in [
+            (256, 256, &[256][..]),
+            (256, 320, &[256, 320]),
+            (512, 1100, &[512, 640, 768, 896, 1024, 1152]),
+            (512, 1024, &[512, 640, 768, 896, 1024]),
+        ] {
+            let table = ClassTable::new(&Classes::FourPerDoubling { min, max }).expect("possible");
+            assert_eq!(table.sizes(), sizes);
+        }
+        let most = ClassTable::new(&Classes::FourPerDoubling { min: 256, max: CLASS_MAX }).expect("possible");
+        assert_eq!((most.sizes().len(), most.sizes().last()), (4 * 22 + 1, Some(&CLASS_MAX)));
     }
 }

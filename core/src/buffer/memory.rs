@@ -325,6 +325,7 @@ mod tests {
         }
         let other = map(small, page_size()).expect("memory");
         assert!(!has(other.as_ptr(), "hg"));
+        assert_eq!(base.as_ptr().align_offset(HUGE_PAGE), 0);
         for (base, len) in [(base, large), (other, small)] {
             // SAFETY: mapped above.
             unsafe { unmap(base, len) };

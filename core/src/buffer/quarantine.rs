@@ -159,3 +159,30 @@ fn stain(bytes: &[AtomicU8]) -> Option<Stain> {
     let last = bytes.iter().rposition(changed)?;
     Some(Stain { first, value: bytes[first].load(Ordering::Relaxed), last })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BufferPool;
+
+    #[test]
+    fn what_comes_when_the_quarantine_is_over_is_not_held_back() {
+        for closes in [true, false] {
+            let pool = BufferPool::builder().name("late").check(Check::Full).build().expect("a pool");
+            let inner = pool.inner();
+            let Ok((entry, _)) = inner.create(0) else { unreachable!("there is memory") };
+            if closes {
+                pool.close().expect("not the default pool");
+            } else {
+                pool.set_check(Check::On).expect("not off");
+            }
+            // As a put does that looked at the mode before.
+            let mut doomed = Doomed::default();
+            inner.hold_back(entry, &mut doomed);
+            assert!(inner.quarantine.lock().entries.is_empty());
+            assert_eq!(doomed.count, usize::from(closes));
+            inner.destroy_all(&mut doomed);
+            assert_eq!(pool.stats().retained_buffers, u64::from(!closes));
+        }
+    }
+}

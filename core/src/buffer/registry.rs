@@ -285,3 +285,27 @@ fn delist(cache: &ThreadCache, doomed: &mut Doomed) -> Option<Strong> {
 pub(crate) fn forget_all() {
     lock().members.clear();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BufferPool;
+
+    #[test]
+    fn a_pool_is_known_as_long_as_one_of_its_leases_lives() {
+        for check in ["on", "sample:1"] {
+            for len in [10, 100_000, 1 << 20, 40 << 20] {
+                let builder = BufferPool::builder().name("known").check(check.parse().expect("a mode"));
+                let pool = builder.build().expect("a pool");
+                let id = pool.id();
+                let leases = [pool.get(len).expect("a lease"), pool.get(len).expect("a lease")];
+                drop(pool);
+                let [first, last] = leases;
+                drop(first);
+                assert!(find(id).is_some(), "{check} {len}");
+                drop(last);
+                assert!(find(id).is_none(), "{check} {len}");
+            }
+        }
+    }
+}
