@@ -110,7 +110,7 @@ impl ThreadCache {
         for (magazine, size) in magazines.iter_mut().zip(&sizes[..cached]) {
             magazine.hot.store(std::ptr::null_mut(), Ordering::Relaxed);
             // One of the share is the hot entry.
-            let capacity = (share / size - 1).min(MAGAZINE_MAX);
+            let capacity = kept_of(share, *size) - 1;
             magazine.entries.try_reserve_exact(capacity).ok()?;
             magazine.entries.resize_with(capacity, AtomicPtr::default);
             magazine.batch = capacity.div_ceil(2).min(BATCH_MAX);
@@ -138,7 +138,7 @@ impl ThreadCache {
             home: home as u32,
             until_guarded: Cell::new(if let Check::Sample(every) = inner.check() { every.get() } else { 0 }),
             seen: Cell::new(0),
-            budget,
+            budget: most_kept(sizes, budget),
             magazines,
         };
         memory::try_box(cache).ok()
@@ -319,6 +319,17 @@ fn shares(sizes: &[usize], budget: usize) -> (usize, usize) {
         .map(|classes| (classes, budget / classes))
         .find(|(classes, share)| *share >= sizes[classes - 1])
         .unwrap_or((0, 0))
+}
+
+/// Says how many buffers of a size a thread keeps at most, of a class that may hold `share` bytes.
+fn kept_of(share: usize, size: usize) -> usize {
+    (share / size).min(MAGAZINE_MAX + 1)
+}
+
+/// Returns the most bytes that a cache with `budget` bytes ever holds.
+pub(crate) fn most_kept(sizes: &[usize], budget: usize) -> usize {
+    let (cached, share) = shares(sizes, budget);
+    sizes[..cached].iter().map(|size| kept_of(share, *size) * size).sum()
 }
 
 impl Magazine {
