@@ -66,19 +66,23 @@ fn threads_leave_what_they_keep_to_the_child() -> bool {
     let child = || {
         use_ten();
         let stats = pool.stats();
-        i32::from(!keeps() || stats.created != 10 || stats.check().is_err())
+        i32::from(!keeps() || stats.created != 11 || stats.check().is_err())
     };
+    // Both threads have a cache when the child is made.
+    drop(pool.get(5000).expect("a lease"));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let other = scope.spawn(|| {
             use_ten();
             ready.wait();
             done.wait();
+            drop(pool.get(1000).expect("a lease"));
+            keeps()
         });
         ready.wait();
         let passed = run_child(0, child);
         done.wait();
         drop(pool.get(1000).expect("a lease"));
-        passed && keeps()
+        passed && keeps() && other.join().expect("no panic")
     })
 }
 

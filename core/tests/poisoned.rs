@@ -81,7 +81,10 @@ fn only_the_length_of_a_lease_may_be_used_and_nothing_of_an_idle_buffer() {
 #[test]
 fn what_is_cut_from_a_slab_is_opened_one_by_one_and_closed_together() {
     let pool = BufferPool::builder().name("slabs").clear(ClearPolicy::Never).build().expect("a pool");
-    let leases: Vec<_> = (0..20).map(|_| pool.get(500).expect("a lease")).collect();
+    let mut leases: Vec<_> = (0..20).map(|_| pool.get(500).expect("a lease")).collect();
+    // Once more between neighbours that are out.
+    leases.drain(..10).for_each(drop);
+    leases.extend((0..10).map(|_| pool.get(500).expect("a lease")));
     let places: Vec<_> = leases.iter().map(|lease| lease.as_ptr() as usize).collect();
     for (number, lease) in leases.into_iter().enumerate() {
         places[..number].iter().for_each(|data| assert_usable(*data, 0, 512 + TAIL, "put"));
