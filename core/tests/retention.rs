@@ -170,3 +170,15 @@ fn a_thread_that_works_keeps_its_stock_and_one_that_rests_does_not() {
     drop(leases);
     rest(&pool);
 }
+
+#[test]
+fn no_more_is_destroyed_than_a_get_at_the_limit_takes() {
+    let builder = builder("limit", &[2 * MIB, 4 * MIB, 8 * MIB]).max_bytes(14 * MIB).max_retained_bytes(14 * MIB);
+    let pool = builder.build().expect("a pool");
+    drop((get(&pool, 4 * MIB, 1), get(&pool, 2 * MIB, 4)));
+    assert_eq!(rest(&pool).retained_bytes, 12 * MIB as u64);
+    let lease = pool.get(8 * MIB).expect("room is made");
+    let stats = rest(&pool);
+    assert_eq!((stats.retained_bytes, stats.destroyed), (4 * MIB as u64, 3), "as much as the lease takes");
+    drop(lease);
+}
