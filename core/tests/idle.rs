@@ -199,3 +199,12 @@ fn the_short_way_is_open_again_after_others_looked_into_the_cache() {
     drop(small.get_idle(100, Site::NONE).expect("the wait is over"));
     raw::release(id).expect("retained");
 }
+
+#[test]
+fn a_thread_keeps_something_of_each_of_eight_pools_within_reach() {
+    let pools: Vec<_> = (0..8).map(|_| made(ClearPolicy::OnPut, Check::On)).collect();
+    for (_, id) in &pools {
+        raw::put(*id, get(*id, 100).id, None, Site::NONE).expect("live");
+        assert!(raw::get_idle(*id, 100, Site::NONE).is_some());
+    }
+}
