@@ -168,3 +168,27 @@ fn canaries_begin_with_a_zero_byte() {
     assert_eq!(super::canary(0x0123_4567_89ab_cdef), 0x2345_6789_abcd_ef00);
     free(slot, 0);
 }
+
+#[test]
+fn whoever_asks_for_a_pinned_lease_waits_for_the_put_that_met_the_pin() {
+    let mut byte = 0_u8;
+    let slot = allocate(std::ptr::null_mut(), 0, MAPPED, NonNull::from(&mut byte), 64).expect("memory");
+    let handle = slot.handle.load(Ordering::Relaxed);
+    let asks: [fn(&'static Slot, u64) -> bool; 2] =
+        [Slot::comes_back, |_, handle| super::super::raw::check(handle).is_ok()];
+    for ask in asks {
+        slot.pins.store(1, Ordering::Relaxed);
+        assert!(slot.end_handle(handle));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                slot.restore_handle(handle);
+            });
+            assert!(ask(slot, handle));
+        });
+    }
+    // A put that met no pin ends the lease.
+    slot.pins.store(0, Ordering::Relaxed);
+    assert!(slot.end_handle(handle) && !slot.comes_back(handle));
+    free(slot, 0);
+}
