@@ -485,7 +485,11 @@ def alone(mutant, order):
                 continue
             target = ["--lib"] if name == "lib" else ["--test", name]
             command = ["cargo", "test", "--no-run", "--message-format=json", "-p", package, *target]
-            built = subprocess.run(command, cwd=TREE, env=APART, capture_output=True, text=True)
+            try:
+                built = subprocess.run(command, cwd=TREE, env=APART, capture_output=True, text=True, timeout=900)
+            except subprocess.TimeoutExpired:
+                # A constant that the compiler computes for ever.
+                return "unviable", ""
             if built.returncode:
                 return "unviable", ""
             for suite in find_suites(built.stdout):
