@@ -443,7 +443,8 @@ impl Drop for Keep {
     fn drop(&mut self) {
         let region = &TABLE[self.place];
         let start = NonNull::new(region.start.load(Ordering::Relaxed) as *mut u8);
-        let len = region.bytes.load(Ordering::Relaxed) - memory::page_size();
+        let bytes = region.bytes.load(Ordering::Relaxed);
+        let len = bytes - memory::page_size();
         let mut places = PLACES.lock();
         region.kept.store(0, Ordering::Relaxed);
         if region.state.load(Ordering::SeqCst) != PAST {
@@ -458,6 +459,10 @@ impl Drop for Keep {
         }
         drop(places);
         free_place(self.place);
+        if let Some(start) = start {
+            // SAFETY: as above; the table no longer names it.
+            unsafe { memory::unmap(start, bytes) };
+        }
     }
 }
 

@@ -38,6 +38,8 @@ impl Inner {
         let capacity = entry.slot.capacity();
         let class = self.class_of_capacity(capacity);
         fill(entry);
+        // Before others can let it go: the count is never less than nothing.
+        add(&self.classes[class].counts.held, 1);
         let mut ripe = [None; 8];
         let held = {
             let mut quarantine = self.quarantine.lock();
@@ -55,7 +57,6 @@ impl Inner {
             }
             held
         };
-        add(&self.classes[class].counts.held, 1);
         for entry in ripe.into_iter().flatten() {
             self.release_held_back(entry, doomed);
         }

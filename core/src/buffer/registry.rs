@@ -288,8 +288,35 @@ pub(crate) fn forget_all() {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
     use super::*;
     use crate::BufferPool;
+
+    #[test]
+    fn a_fork_waits_for_whoever_is_in_its_cache() {
+        let pool = BufferPool::new("held").expect("a pool");
+        let done = AtomicBool::new(false);
+        let (begin, begun) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let cache = pool.inner().own_cache().expect("memory");
+                assert!(cache.enter(pool.inner().as_ptr()));
+                begin.send(()).expect("the test waits");
+                std::thread::sleep(Duration::from_millis(10));
+                done.store(true, Ordering::Relaxed);
+                cache.leave();
+            });
+            begun.recv().expect("begun");
+            let mut registry = lock();
+            let member = registry.member(pool.id()).expect("registered");
+            member.hold();
+            assert!(done.load(Ordering::Relaxed));
+            member.let_go();
+        });
+    }
 
     #[test]
     fn a_pool_is_known_as_long_as_one_of_its_leases_lives() {
