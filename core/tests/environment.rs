@@ -100,8 +100,8 @@ fn told() {
     let mine: Vec<_> =
         (0..2).map(|_| raw::get(id, 100, Site::interned("mine.js", 1, "")).expect("a lease").id).collect();
     let other = raw::get(id, 7, Site::interned("other.js", 2, "")).expect("a lease").id;
-    raw::report_leaks(&pool, "the worker's end", &mine);
-    raw::report_leaks(&pool, "nobody's end", &[]);
+    raw::report_leaks(&pool, "the worker's end", |id| mine.contains(&id));
+    raw::report_leaks(&pool, "nobody's end", |_| false);
     raw::report_exit();
     raw::report_exit();
     eprintln!("the end");

@@ -9,11 +9,13 @@ mod check_calls;
 mod environment;
 mod handover;
 mod js;
+mod memory;
 mod moving;
 mod pool_calls;
 mod rows;
 mod slab;
 mod station;
+mod text;
 
 use napi::JsValue;
 use napi::bindgen_prelude::{Env, Object};

@@ -10,7 +10,7 @@ import { createRequire } from 'node:module'
 
 const require = createRequire(import.meta.url)
 const memory = require(process.env.LD_PRELOAD)
-const { Pool } = require(process.env.NO_MEMORY_PACKAGE)
+const { Lease, Pool } = require(process.env.NO_MEMORY_PACKAGE)
 
 const MODES = ['on', 'sites', 'sample:1', 'full', 'off']
 const SIZES = [0, 100, 5000, 60_000, 70_000, 2 ** 20, 5 * 2 ** 20]
@@ -39,21 +39,24 @@ function attempt(act) {
   }
 }
 
-/** Does one step that breaks a rule. */
-function refused(kind, act) {
-  attempt(() => {
-    try {
-      act()
-    } catch (error) {
-      if (error.code === `ERR_MILLPOND_${kind}`) return
-      throw error
-    }
-    assert.fail(`${kind} wanted`)
-  })
+/** Does one step that may break a rule; returns whether it did. */
+function broken(kind, act) {
+  try {
+    act()
+  } catch (error) {
+    if (error.code === `ERR_MILLPOND_${kind}`) return true
+    throw error
+  }
+  return false
 }
 
-/** What pools do; ends early where nothing can go on without what was refused. */
-function life(mode, pools) {
+/** Does one step that breaks a rule. */
+function refused(kind, act) {
+  attempt(() => assert.ok(broken(kind, act), `${kind} wanted`))
+}
+
+/** What pools do; ends early where nothing can go on without what was refused. `left` is what it leaves: leases. */
+function life(mode, pools, left) {
   const make = (options) => {
     const pool = new Pool({ check: mode, ...options })
     pools.push(pool)
@@ -83,7 +86,26 @@ function life(mode, pools) {
         throw error
       }
     })
+    attempt(() => {
+      const lease = pool.get(length)
+      lease.buffer.fill(7)
+      let token
+      try {
+        token = lease.transfer()
+      } catch (error) {
+        lease.put()
+        throw error
+      }
+      left.tokens.push(token)
+      Lease.adopt(token).put()
+      left.tokens.pop()
+    })
+    attempt(() => {
+      pool.get(length)
+      left.dropped += 1
+    })
   }
+  attempt(() => held(pool))
   refused('INVALID_ARGUMENT', () => pool.get(-1))
   refused('INVALID_ARGUMENT', () => make({ check: 'loud' }))
   refused('INVALID_ARGUMENT', () => make({ classes: [100] }))
@@ -110,33 +132,58 @@ function life(mode, pools) {
     attempt(() => one(pool, 100))
   }
   attempt(() => pool.inject('get=1'))
+  attempt(() => broken('EXHAUSTED', () => one(pool, 100)))
   attempt(() => pool.inject(''))
-  attempt(() => one(pool, 100))
+  attempt(() => broken('EXHAUSTED', () => one(pool, 100)))
   attempt(() => pool.close())
+}
+
+/** Holds more buffers at once than a table begins with. */
+function held(pool) {
+  const leases = []
+  try {
+    for (let count = 0; count < 70; count++) leases.push(pool.get(600))
+    assert.equal(pool.leaks().length >= leases.length, true)
+  } finally {
+    for (const lease of leases) lease.put()
+  }
+}
+
+/** Has the collector find what was dropped, and the addon told of it. */
+async function collect() {
+  globalThis.gc()
+  await new Promise((resolve) => setImmediate(resolve))
 }
 
 /** Lives with one plan and returns how many requests there were and how many were refused. */
 async function run(mode, after, forGood) {
   const pools = []
+  /** Leases that were dropped, for the collector to find, and those on their way to another thread. */
+  const left = { dropped: 0, tokens: [] }
   memory.begin(after, forGood ? 1 : 0)
   let count
   try {
-    life(mode, pools)
+    life(mode, pools, left)
+    await collect()
   } catch (error) {
     if (!(error instanceof Refused)) throw error
   } finally {
     count = memory.end()
   }
   const asked = memory.asked()
-  globalThis.gc()
-  await new Promise((resolve) => setImmediate(resolve))
+  for (const token of left.tokens) Lease.adopt(token).put()
+  await collect()
+  const plan = `${mode} ${after} ${forGood}`
+  let leaked = 0
   for (const pool of pools) {
     pool.close()
     const stats = pool.stats()
-    assert.equal(stats.gets, stats.puts + stats.inUse + stats.detached + stats.leaked, `${mode} ${after} ${forGood}`)
-    assert.deepEqual([stats.inUse, stats.lost, stats.created], [0, 0, stats.destroyed], `${mode} ${after} ${forGood}`)
-    assert.deepEqual(pool.leaks(), [])
+    leaked += stats.leaked
+    assert.equal(stats.gets, stats.puts + stats.inUse + stats.detached + stats.leaked, plan)
+    assert.deepEqual([stats.inUse, stats.lost, stats.created], [0, 0, stats.destroyed], plan)
+    assert.deepEqual(pool.leaks(), [], plan)
   }
+  assert.equal(leaked, left.dropped, plan)
   return [asked, count]
 }
 
