@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use std::ptr;
 
 use millpond::{Error, ErrorKind, raw};
-use napi::sys;
+use napi_sys as sys;
 
 use crate::js::{Fail, Js, Outcome, Value, call, internal};
 use crate::memory::{Rc, push};
@@ -177,9 +177,8 @@ impl Environment {
 
     /// Throws as a `MillpondError`.
     pub(crate) fn throw(&self, js: Js, fail: Fail) {
-        let Fail::Error(error) = fail else { return };
-        let code = Text::of(format_args!("ERR_MILLPOND_{}", error.kind().name()));
-        let message = Text::of(&error);
+        let Fail::Error(error) = &fail else { return };
+        let (code, message) = words(error);
         let throw = || -> Outcome<()> {
             let Some(hooks) = self.hooks.get() else {
                 return Err(internal("not set up"));
@@ -191,18 +190,28 @@ impl Environment {
             call!(js, napi_throw(value))
         };
         if throw().is_err() {
-            // It fails only when an exception is pending already: the callback fails with that one.
-            let _ = throw_plain(js, code.as_str(), message.as_str());
+            throw_plain(js, &fail);
         }
     }
 }
 
+/// Returns the code and the message that JavaScript sees.
+fn words(error: &Error) -> (Text, Text) {
+    (Text::of(format_args!("ERR_MILLPOND_{}", error.kind().name())), Text::of(error))
+}
+
 /// Throws without the help of JavaScript; a pending exception stays.
-fn throw_plain(js: Js, code: &str, message: &str) -> Outcome<()> {
-    let (code, message) = (js.string(code)?, js.string(message)?);
-    let mut error = ptr::null_mut();
-    call!(js, napi_create_error(code, message, &mut error))?;
-    call!(js, napi_throw(error))
+pub(crate) fn throw_plain(js: Js, fail: &Fail) {
+    let Fail::Error(error) = fail else { return };
+    let (code, message) = words(error);
+    let throw = || -> Outcome<()> {
+        let (code, message) = (js.string(code.as_str())?, js.string(message.as_str())?);
+        let mut error = ptr::null_mut();
+        call!(js, napi_create_error(code, message, &mut error))?;
+        call!(js, napi_throw(error))
+    };
+    // It fails only when an exception is pending already: the callback fails with that one.
+    let _ = throw();
 }
 
 /// Ends an environment's state; Node calls it once, after the last finalizer of its buffers.

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use millpond::{Error, ErrorKind};
-use napi::sys;
+use napi_sys as sys;
 
 use crate::environment::Environment;
 use crate::memory::{Rc, none_for, push};
@@ -40,7 +40,7 @@ macro_rules! call {
         let js: $crate::js::Js = $js;
         // SAFETY: a `Js` exists only while its environment runs us on its own thread (`Js::new`), values come from the
         // running callback, and every pointer points to a local that outlives the call.
-        let status = unsafe { napi::sys::$function(js.env(), $($argument),*) };
+        let status = unsafe { napi_sys::$function(js.env(), $($argument),*) };
         $crate::js::check(status, stringify!($function))
     }};
 }
@@ -377,9 +377,9 @@ macro_rules! exports {
             $name
         }, {
             unsafe extern "C" fn raw(
-                env: napi::sys::napi_env,
-                info: napi::sys::napi_callback_info,
-            ) -> napi::sys::napi_value {
+                env: napi_sys::napi_env,
+                info: napi_sys::napi_callback_info,
+            ) -> napi_sys::napi_value {
                 // SAFETY: Node calls this function, which `lib.rs` exported with the environment's data.
                 unsafe { $crate::js::guard(env, info, $body) }
             }

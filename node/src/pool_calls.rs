@@ -5,7 +5,7 @@ use std::ptr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use millpond::{BufferPool, Check, ClassStats, Classes, ClearPolicy, ErrorKind, LimitPolicy, Site, Stats, raw};
-use napi::sys;
+use napi_sys as sys;
 
 use crate::handover;
 use crate::js::{Call, Fail, Outcome, Value, call, exports, internal};
@@ -15,6 +15,7 @@ use crate::station::Station;
 use crate::text::{Short, Text};
 
 exports! {
+    c"version" => version,
     c"setUp" => set_up,
     c"errors" => errors,
     c"fields" => fields,
@@ -35,6 +36,11 @@ exports! {
     c"misuse" => misuse,
     c"site" => site,
     c"siteName" => site_name,
+}
+
+/// version() -> that of the addon and of the whole workspace
+fn version(call: &Call<'_>) -> Outcome<Value> {
+    call.js.string(millpond::VERSION)
 }
 
 /// setUp(scratch, notify, MillpondError, thread, external)

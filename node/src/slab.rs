@@ -15,7 +15,7 @@ use std::ptr;
 
 use millpond::raw::Kept;
 use millpond::{ClearPolicy, Detached, raw};
-use napi::sys;
+use napi_sys as sys;
 
 use crate::environment::no_memory;
 use crate::handover;

@@ -1,15 +1,29 @@
 // Refuses Node's addon every request for memory in turn, once and for good, through everything that pools do.
 //
-//     LD_PRELOAD=failing_memory.node NO_MEMORY_PACKAGE=.../millpond node --expose-gc no_memory.mjs [STEP] [LEAST]
+//     LD_PRELOAD=failing_memory.node NO_MEMORY_PACKAGE=.../millpond node --expose-gc no_memory.mjs [STEP]
 //
-// Every STEP-th request of at least LEAST bytes. Whatever fails is an error that leaves the pool as it was; at the end all buffers
-// are back and the sums agree. An abort ends this process, and so the test.
+// Every STEP-th request, after those of the addon's loading; with --seeded ADDON one of an addon that is known to abort then.
+// Whatever fails is an error that leaves the pool as it was; at the end all buffers are back and the sums agree. An abort ends
+// this process, and so the test.
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { createRequire } from 'node:module'
+import { basename } from 'node:path'
+import { Worker } from 'node:worker_threads'
 
 const require = createRequire(import.meta.url)
 const memory = require(process.env.LD_PRELOAD)
+
+if (process.argv[2] === '--seeded') {
+  const addon = process.argv[3]
+  process.dlopen({ exports: {} }, addon)
+  assert.equal(memory.aim(basename(addon)), 1)
+  memory.begin(0, 1)
+  process.dlopen({ exports: {} }, addon)
+  process.exit(0)
+}
+
 const { Lease, Pool } = require(process.env.NO_MEMORY_PACKAGE)
 
 const MODES = ['on', 'sites', 'sample:1', 'full', 'off']
@@ -187,14 +201,34 @@ async function run(mode, after, forGood) {
   return [asked, count]
 }
 
+/** Loads the addon into a worker with one plan and returns what the worker says. */
+async function load(after, forGood) {
+  const worker = new Worker(new URL('load.mjs', import.meta.url), { workerData: { after, forGood } })
+  const [[said]] = await Promise.all([once(worker, 'message'), once(worker, 'exit')])
+  return said
+}
+
+// The warnings of leases that the collector found.
+process.removeAllListeners('warning')
 const stepSize = Number(process.argv[2] ?? 1)
-const least = Number(process.argv[3] ?? 0)
-assert.equal(memory.aim('millpond.linux', least), 1, 'the addon is not loaded')
+assert.equal(memory.aim('millpond.linux'), 1, 'the addon is not loaded')
 // What is made once for the process is there afterwards.
 for (const mode of MODES) assert.equal((await run(mode, 2 ** 40, false))[1], 0)
 let runs = 0
 let requests = 0
 let count = 0
+const { asked: total, code } = await load(2 ** 40, 1)
+assert.ok(total > 0 && code === undefined, `${total} ${code}`)
+for (const forGood of [0, 1]) {
+  for (let after = 0; after < total; after++) {
+    const said = await load(after, forGood)
+    assert.ok(said.refused > 0, `${after} ${forGood}`)
+    assert.equal(said.code, 'ERR_MILLPOND_NO_MEMORY', `${after} ${forGood}`)
+    runs += 1
+    requests += said.asked
+    count += said.refused
+  }
+}
 for (const mode of MODES) {
   for (const forGood of [false, true]) {
     const [total] = await run(mode, 2 ** 40, false)
