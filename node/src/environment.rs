@@ -175,7 +175,9 @@ impl Environment {
         let _ = tell();
     }
 
-    /// Throws as a `MillpondError`.
+    /// Throws as a `MillpondError`. Not a part of who calls it: the texts would make every callback's stack long.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn throw(&self, js: Js, fail: Fail) {
         let Fail::Error(error) = &fail else { return };
         let (code, message) = words(error);
@@ -201,6 +203,8 @@ fn words(error: &Error) -> (Text, Text) {
 }
 
 /// Throws without the help of JavaScript; a pending exception stays.
+#[cold]
+#[inline(never)]
 pub(crate) fn throw_plain(js: Js, fail: &Fail) {
     let Fail::Error(error) = fail else { return };
     let (code, message) = words(error);

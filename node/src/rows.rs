@@ -32,6 +32,7 @@ pub(crate) enum Column {
 }
 
 /// Rows that one Float64Array shows.
+#[repr(align(64))]
 pub(crate) struct Chunk([AtomicU64; CHUNK_CELLS]);
 
 impl Chunk {
