@@ -24,7 +24,7 @@ if (process.argv[2] === '--seeded') {
   process.exit(0)
 }
 
-const { Lease, Pool } = require(process.env.NO_MEMORY_PACKAGE)
+const { Lease, Pool, defaultPool } = require(process.env.NO_MEMORY_PACKAGE)
 
 const MODES = ['on', 'sites', 'sample:1', 'full', 'off']
 const SIZES = [0, 100, 5000, 60_000, 70_000, 2 ** 20, 5 * 2 ** 20]
@@ -229,6 +229,9 @@ for (const forGood of [0, 1]) {
     count += said.refused
   }
 }
+// What the workers held when they ended came back.
+const { gets, puts, leaked, inUse, lost } = defaultPool().stats()
+assert.deepEqual([gets, leaked, inUse, lost], [puts + leaked, runs + 1, 0, 0])
 for (const mode of MODES) {
   for (const forGood of [false, true]) {
     const [total] = await run(mode, 2 ** 40, false)
