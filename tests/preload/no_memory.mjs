@@ -2,11 +2,13 @@
 //
 //     LD_PRELOAD=failing_memory.node NO_MEMORY_PACKAGE=.../millpond node --expose-gc no_memory.mjs [STEP]
 //
-// Every STEP-th request, after those of the addon's loading; with --seeded ADDON one of an addon that is known to abort then.
+// Every STEP-th request, after those of the addon's loading; with --first AFTER GOOD only what that plan makes of a process that
+// has just begun; with --seeded ADDON a request of an addon that is known to abort then.
 // Whatever fails is an error that leaves the pool as it was; at the end all buffers are back and the sums agree. An abort ends
 // this process, and so the test.
 
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { basename } from 'node:path'
@@ -122,6 +124,8 @@ function life(mode, pools, left) {
   attempt(() => held(pool))
   refused('INVALID_ARGUMENT', () => pool.get(-1))
   refused('INVALID_ARGUMENT', () => make({ check: 'loud' }))
+  // The message is longer than the room that there is for one without asking.
+  refused('INVALID_ARGUMENT', () => make({ check: 'louder'.repeat(300) }))
   refused('INVALID_ARGUMENT', () => make({ classes: [100] }))
   let lease
   attempt(() => (lease = pool.get(1000)))
@@ -208,10 +212,22 @@ async function load(after, forGood) {
   return said
 }
 
+/** Lives with one plan where what is made once for a process is not there yet, and returns what `run` does. */
+function first(after, forGood) {
+  const given = [...process.execArgv, process.argv[1], '--first', after, forGood ? 1 : 0]
+  const { status, signal, stdout, stderr } = spawnSync(process.execPath, given, { encoding: 'utf8' })
+  assert.equal(status, 0, `${after} ${forGood} ${signal}: ${stderr}`)
+  return JSON.parse(stdout)
+}
+
 // The warnings of leases that the collector found.
 process.removeAllListeners('warning')
-const stepSize = Number(process.argv[2] ?? 1)
 assert.equal(memory.aim('millpond.linux'), 1, 'the addon is not loaded')
+if (process.argv[2] === '--first') {
+  console.log(JSON.stringify(await run('sites', Number(process.argv[3]), process.argv[4] === '1')))
+  process.exit(0)
+}
+const stepSize = Number(process.argv[2] ?? 1)
 // What is made once for the process is there afterwards.
 for (const mode of MODES) assert.equal((await run(mode, 2 ** 40, false))[1], 0)
 let runs = 0
@@ -232,6 +248,16 @@ for (const forGood of [0, 1]) {
 // What the workers held when they ended came back.
 const { gets, puts, leaked, inUse, lost } = defaultPool().stats()
 assert.deepEqual([gets, leaked, inUse, lost], [puts + leaked, runs + 1, 0, 0])
+for (const forGood of [false, true]) {
+  const [total] = first(2 ** 40, false)
+  for (let after = 0; after < total; after += stepSize) {
+    const [asked, refusedNow] = first(after, forGood)
+    assert.ok(refusedNow > 0, `${after} ${forGood}`)
+    runs += 1
+    requests += asked
+    count += refusedNow
+  }
+}
 for (const mode of MODES) {
   for (const forGood of [false, true]) {
     const [total] = await run(mode, 2 ** 40, false)
