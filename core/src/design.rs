@@ -28,7 +28,7 @@
 //! stored by eight, which the processor waits for, 5 ns for each lease that went into a list.
 //!
 //! **Magazine and cache** (`buffer/cache.rs`). A thread finds its cache of a pool at a place in a table of its own; pools
-//! whose numbers agree in the lowest bits share a place, and the one used last stands there. Each class up to 256 KiB has a
+//! whose numbers agree in the lowest bits share a place, and the one used last stands there. Each class up to 1 MiB has a
 //! hot entry and a stack of slots. Counters are written by the owner with plain loads and stores; statistics sum them. A
 //! pair is some sixty instructions; what decides its time beyond that is how long the way of addresses is, thread, cache,
 //! magazine, slot, because a put's store must be known before the next get's load. So the magazines stand inside the
@@ -61,6 +61,10 @@
 //! buffer holds one count, taken when it is created: a lease outlives its pool without counting at get and put. Caches
 //! hold none: closing a pool orphans them under the registry's lock. The registry has the pool's address and takes a count
 //! if there still is one.
+//!
+//! **How a thread finds its cache** (`buffer/cache.rs`, `tls.rs`). Eight words of the thread, by the pool's number; in a program two
+//! loads, in a shared library a call that the dynamic linker provides. Where that call only returns a constant, the handle
+//! functions do without it.
 //!
 //! **Without memory.** What `std` does when an allocation fails is to end the process: `Arc::new`, `Box::new`, `format!`,
 //! a stable sort, `Vec::shrink_to`, a copy of the environment, `std::thread`. None of it stands on any way here. Boxes are

@@ -183,3 +183,115 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+mod tests {
+    use super::*;
+    use crate::{BufferPool, Lease};
+
+    /// Pages that stand for a stack, with none behind them.
+    struct Stack(*mut u64);
+
+    /// What the registers say that the system saved: an access, by a page fault.
+    fn saved(address: usize) -> [u64; 4] {
+        [6, 14, 0, address as u64]
+    }
+
+    impl Stack {
+        const LEN: usize = 2 * LOOK_UP;
+
+        fn new() -> Stack {
+            let (page, rights) = (memory::page_size(), libc::PROT_READ | libc::PROT_WRITE);
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            // SAFETY: new pages, where nothing is.
+            let start = unsafe { libc::mmap(std::ptr::null_mut(), Stack::LEN + page, rights, flags, -1, 0) };
+            assert_ne!(start, libc::MAP_FAILED);
+            // SAFETY: the last of them, which nobody uses.
+            assert_eq!(unsafe { libc::munmap(start.wrapping_byte_add(Stack::LEN), page) }, 0);
+            Stack(start.cast())
+        }
+
+        fn put(&mut self, place: usize, words: [u64; 4]) {
+            assert!(place + size_of_val(&words) <= Stack::LEN);
+            // SAFETY: inside the pages.
+            unsafe { self.0.wrapping_byte_add(place).cast::<[u64; 4]>().write(words) };
+        }
+
+        /// What a handler finds that was interrupted when the stack's end was there.
+        fn find(&self, from: usize) -> Option<usize> {
+            // SAFETY: integers and pointers, which may all be zero.
+            let mut context: libc::ucontext_t = unsafe { std::mem::zeroed() };
+            context.uc_mcontext.gregs[libc::REG_RSP as usize] = self.0 as i64 + from as i64;
+            address_of(&sent_by(std::process::id()), (&raw const context).cast())
+        }
+    }
+
+    impl Drop for Stack {
+        fn drop(&mut self) {
+            // SAFETY: the pages of `new`.
+            unsafe { libc::munmap(self.0.cast(), Stack::LEN) };
+        }
+    }
+
+    /// A signal that a process sent.
+    fn sent_by(process: u32) -> libc::siginfo_t {
+        // SAFETY: integers, which may all be zero.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        info.si_code = libc::SI_TKILL;
+        // SAFETY: the sender stands in the fifth word (sigaction(2), on 64 bits).
+        unsafe { (&raw mut info).cast::<u32>().wrapping_add(4).write(process) };
+        info
+    }
+
+    fn guarded() -> Lease {
+        let check = "sample:1".parse().expect("a mode");
+        BufferPool::builder().check(check).build().expect("a pool").get(4096).expect("a lease")
+    }
+
+    #[test]
+    fn a_fault_is_looked_for_as_far_up_as_it_may_be_and_no_further() {
+        let lease = guarded();
+        let address = lease.as_ptr() as usize + lease.len();
+        let mut stack = Stack::new();
+        assert_eq!(stack.find(0), None);
+        stack.put(LOOK_UP, saved(address));
+        assert_eq!((stack.find(0), stack.find(8), stack.find(1)), (None, Some(address), Some(address)));
+        // The nearest, and of those that are one.
+        stack.put(64, saved(address + 1));
+        for other in
+            [[6, 13, 0, address as u64], [1 << 16, 14, 0, address as u64], saved(lease.as_ptr() as usize - (1 << 40))]
+        {
+            stack.put(8, other);
+            assert_eq!(stack.find(0), Some(address + 1), "{other:?}");
+        }
+        stack.put(8, [0xffff, 14, 0, address as u64]);
+        assert_eq!(stack.find(0), Some(address));
+    }
+
+    #[test]
+    fn nothing_is_read_beyond_the_stack() {
+        let lease = guarded();
+        let address = lease.as_ptr() as usize + lease.len();
+        let mut stack = Stack::new();
+        for from in [0, 8, 16, 24, 32, 40, 4096, 5000] {
+            assert_eq!(stack.find(Stack::LEN - from), None, "{from}");
+        }
+        stack.put(Stack::LEN - 32, saved(address));
+        assert_eq!((stack.find(Stack::LEN - 5000), stack.find(Stack::LEN - 24)), (Some(address), None));
+    }
+
+    #[test]
+    fn a_signal_of_another_process_or_without_a_context_is_no_fault() {
+        let lease = guarded();
+        let mut stack = Stack::new();
+        stack.put(0, saved(lease.as_ptr() as usize + lease.len()));
+        assert!(stack.find(0).is_some());
+        // SAFETY: integers and pointers, which may all be zero.
+        let mut context: libc::ucontext_t = unsafe { std::mem::zeroed() };
+        context.uc_mcontext.gregs[libc::REG_RSP as usize] = stack.0 as i64;
+        let context = (&raw const context).cast();
+        assert_eq!(address_of(&sent_by(std::process::id() + 1), context), None);
+        assert_eq!(address_of(&sent_by(std::process::id()), std::ptr::null()), None);
+    }
+}

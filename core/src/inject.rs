@@ -127,6 +127,26 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_those_of_the_generator() {
+        let mut injection = Injection { random: 1_234_567, ..Injection::default() };
+        for word in [6_457_827_717_110_365_317_u64, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423] {
+            assert_eq!(injection.next(), (word >> 11) as f64 / 2_f64.powi(53));
+        }
+        // One that is not below the probability fails nothing.
+        let start = Injection { random: 7, ..Injection::default() };
+        let probability = { start }.next();
+        assert!(!Injection { probability, ..start }.fails_get());
+        assert!(Injection { probability: probability.next_up(), ..start }.fails_get());
+    }
+
+    #[test]
+    fn what_injects_nothing_changes_nothing() {
+        let mut injection = Injection::default();
+        assert!(!injection.fails_get() && !injection.fails_alloc());
+        assert_eq!(injection, Injection::default());
+    }
+
+    #[test]
     fn other_texts_are_refused() {
         for text in
             ["get", "get=", "get=-1", "p=1.1", "p=NaN", "p=-0.1", "delay=1ms", "puts=1", ",", "get=1,", " get=1"]

@@ -36,6 +36,7 @@ mod report;
 mod site;
 mod stats;
 mod sync;
+mod tls;
 mod tools;
 mod trace;
 

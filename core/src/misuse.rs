@@ -54,14 +54,16 @@ pub(crate) fn of_ended(pool: Option<&Inner>, kind: ErrorKind, slot: &Slot, handl
         add(if double { &inner.counts.double_puts } else { &inner.counts.stale_uses }, 1);
     }
     let past = history::past(slot.index(), handle).or_else(|| guard::past(handle));
+    // Nobody got the buffer since.
+    let is_as_left = || slot.is_next_after(handle) && slot.taken.load(Ordering::Relaxed) == 0;
     let (mut len, mut got) = (None, None);
     if let Some(past) = &past {
         (len, got) = (Some(past.len), Some(past.got));
-    } else if slot.is_next_after(handle) && slot.taken.load(Ordering::Relaxed) == 0 {
+    } else if is_as_left() {
         let site = Site::from_bits(slot.site.load(Ordering::Relaxed));
         (len, got) = (Some(slot.len.load(Ordering::Relaxed)), site.is_known().then(|| Act::of(site)));
         // Somebody who got the buffer meanwhile has written other values.
-        if !slot.is_next_after(handle) || slot.taken.load(Ordering::Relaxed) != 0 {
+        if !is_as_left() {
             (len, got) = (None, None);
         }
     }

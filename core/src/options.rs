@@ -240,22 +240,26 @@ impl Options {
     }
 }
 
+/// Where the limit of the control group stands: version 2, version 1. Both are looked up at the group's mount point, where a
+/// container sees its own.
+const LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+/// What a machine is taken to have that does not tell.
+const UNTOLD: usize = 1 << 30;
+
 /// Returns how much memory this process may use: the machine's, or less by a control group.
 fn memory_bytes() -> usize {
     // SAFETY: sysconf only reads its argument.
-    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
-    let machine =
-        usize::try_from(pages).map_or(1 << 30, |pages| pages.saturating_mul(crate::buffer::memory::page_size()));
-    control_group_limit().map_or(machine, |limit| limit.min(machine))
+    usable(unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) }, control_group_limit(&LIMITS))
 }
 
-/// Reads the limit of the control group: `memory.max` of version 2, `memory.limit_in_bytes` of version 1. Both
-/// are looked up at the group's mount point, where a container sees its own.
-fn control_group_limit() -> Option<usize> {
-    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .find_map(|path| read_number(path))
-        .filter(|limit| *limit > 0)
+fn usable(pages: libc::c_long, limit: Option<usize>) -> usize {
+    let machine =
+        usize::try_from(pages).map_or(UNTOLD, |pages| pages.saturating_mul(crate::buffer::memory::page_size()));
+    limit.map_or(machine, |limit| limit.min(machine))
+}
+
+fn control_group_limit(files: &[&str]) -> Option<usize> {
+    files.iter().find_map(|path| read_number(path)).filter(|limit| *limit > 0)
 }
 
 /// Reads a file that holds a number and nothing else. Without the heap: a pool that is made while there is no memory has
@@ -309,6 +313,43 @@ mod tests {
         let long = Name::of(&"\u{20ac}".repeat(22));
         assert_eq!((long.trim_end_matches('\0'), long.len), (&*"\u{20ac}".repeat(21), 66));
         assert_eq!(&*Name::of_number(65_534), "pool-65534");
+    }
+
+    #[test]
+    fn a_sixteenth_is_retained_within_bounds() {
+        for (max, retained) in
+            [(512, 512), (2 << 20, 1 << 20), (64 << 20, 4 << 20), (4 << 30, 256 << 20), (1 << 40, 256 << 20)]
+        {
+            let options = Options { max_bytes: Some(max), ..Options::default() };
+            assert_eq!(options.check().ok().map(|checked| checked.max_retained_bytes), Some(retained), "{max}");
+        }
+    }
+
+    #[test]
+    fn memory_is_the_machines_or_the_control_groups() {
+        let page = crate::buffer::memory::page_size();
+        assert_eq!((usable(1000, None), usable(1000, Some(usize::MAX))), (1000 * page, 1000 * page));
+        assert_eq!((usable(1000, Some(5000)), usable(libc::c_long::MAX, None)), (5000, usize::MAX));
+        // A machine that does not tell.
+        assert_eq!((usable(-1, None), usable(-1, Some(5000))), (1 << 30, 5000));
+
+        let folder = std::env::temp_dir();
+        let file = |name: &str, text: &str| {
+            let path = folder.join(format!("millpond-{}-{name}", std::process::id()));
+            std::fs::write(&path, text).expect("a file");
+            path.to_str().expect("a name").to_owned()
+        };
+        let (none, some) = (file("none", "max\n"), file("some", "1048576\n"));
+        let (zero, missing) = (file("zero", "0\n"), "/proc/no/such/file");
+        assert_eq!(control_group_limit(&[missing, &some]), Some(1 << 20));
+        assert_eq!(control_group_limit(&[&some, &zero]), Some(1 << 20));
+        // The first that is a number counts.
+        for unlimited in [&[][..], &[missing], &[&none], &[&zero, &some]] {
+            assert_eq!(control_group_limit(unlimited), None, "{unlimited:?}");
+        }
+        for path in [none, some, zero] {
+            std::fs::remove_file(path).expect("ours");
+        }
     }
 
     #[test]

@@ -90,8 +90,9 @@ impl Site {
         if file.is_null() {
             return Site::NONE;
         }
-        let address = file as u64 & ADDRESS_MASK;
-        Site(address | (KIND_C << ADDRESS_BITS) | (u64::from(line.min(LINE_MAX)) << LINE_SHIFT))
+        // An address leaves the bits above it alone.
+        let line_and_kind = u64::from(line.min(LINE_MAX)) << (LINE_SHIFT - ADDRESS_BITS) | KIND_C;
+        Site((line_and_kind << ADDRESS_BITS) + (file as u64 & ADDRESS_MASK))
     }
 
     /// Names a place in a script; the name is kept for the life of the process. Beyond 65,536 names, and without memory
@@ -213,5 +214,15 @@ mod tests {
         // Of a number that is no name's.
         let nobody = Site::from_bits(ADDRESS_MASK | (KIND_NAME << ADDRESS_BITS));
         assert_eq!((nobody.to_string().as_str(), nobody.in_signal().to_string().as_str()), ("unknown", "unknown"));
+    }
+    #[test]
+    fn a_fork_keeps_the_names_to_itself_and_a_signal_does_not_wait_for_them() {
+        let name = Site::interned("locked.py", 1, "");
+        lock_for_fork();
+        let free = NAMES.try_lock().is_some();
+        let shown = name.in_signal().to_string();
+        // SAFETY: locked by this thread, just now.
+        unsafe { unlock_after_fork() };
+        assert_eq!((free, shown.as_str(), name.to_string().as_str()), (false, "unknown", "locked.py:1"));
     }
 }

@@ -24,19 +24,25 @@ pub(crate) fn look() {
         TOOL.store(VALGRIND, Ordering::Relaxed);
         return;
     }
-    let find = |name: &std::ffi::CStr| {
-        // SAFETY: looks a name up among the symbols of the process.
-        unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) as usize }
-    };
-    let (poison, unpoison) = match linked() {
-        Some(functions) => functions,
-        None => (find(c"__asan_poison_memory_region"), find(c"__asan_unpoison_memory_region")),
-    };
-    if poison != 0 && unpoison != 0 {
+    if let Some((poison, unpoison)) = linked().or_else(exported) {
         POISON.store(poison, Ordering::Relaxed);
         UNPOISON.store(unpoison, Ordering::Relaxed);
         TOOL.store(ASAN, Ordering::Relaxed);
     }
+}
+
+/// Returns the two functions if both are there.
+fn both(poison: usize, unpoison: usize) -> Option<(usize, usize)> {
+    (poison != 0 && unpoison != 0).then_some((poison, unpoison))
+}
+
+/// Returns the two functions where a library that is loaded exports them.
+fn exported() -> Option<(usize, usize)> {
+    let find = |name: &std::ffi::CStr| {
+        // SAFETY: looks a name up among the symbols of the process.
+        unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) as usize }
+    };
+    both(find(c"__asan_poison_memory_region"), find(c"__asan_unpoison_memory_region"))
 }
 
 /// Returns the two functions where the linker knows them. A program that has AddressSanitizer's library inside (Rust's
@@ -53,7 +59,7 @@ fn linked() -> Option<(usize, usize)> {
             "mov {1}, qword ptr [rip + __asan_unpoison_memory_region@GOTPCREL]",
             out(reg) poison, out(reg) unpoison, options(nomem, nostack, preserves_flags));
     }
-    (poison != 0 && unpoison != 0).then_some((poison, unpoison))
+    both(poison, unpoison)
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -161,6 +167,11 @@ fn client_request(_request: usize, _first: usize, _second: usize) -> usize {
 mod tests {
     use super::*;
     use crate::BufferPool;
+
+    #[test]
+    fn half_of_a_tool_is_none() {
+        assert_eq!([both(0, 0), both(1, 0), both(0, 2), both(1, 2)], [None, None, None, Some((1, 2))]);
+    }
 
     #[test]
     fn a_buffer_ends_behind_the_room_for_its_canary_if_it_has_any() {

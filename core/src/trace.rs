@@ -114,9 +114,6 @@ fn note(pool: u64, act: char, lease: usize, len: usize) {
     THREAD.set(thread);
     let mut line = Line { len: 0, bytes: [0; LINE] };
     let mut file = FILE.lock();
-    if file.descriptor < 0 {
-        return;
-    }
     let time = now().saturating_sub(file.start);
     let pool = cache::number_of(pool);
     // Six numbers fit.
@@ -176,13 +173,7 @@ impl File {
 }
 
 extern "C" fn at_exit() {
-    let mut file = FILE.lock();
-    if file.descriptor >= 0 {
-        file.flush();
-    }
-    if file.descriptor >= 0 {
-        file.end();
-    }
+    FILE.lock().flush();
 }
 
 pub(crate) fn lock_for_fork() {
@@ -216,5 +207,35 @@ impl std::fmt::Write for Line {
         place.copy_from_slice(part.as_bytes());
         self.len += part.len();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_time_is_the_monotonic_clocks_in_nanoseconds() {
+        let clock = || {
+            let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: writes one timespec; the clock exists on every Linux.
+            unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+            Duration::new(time.tv_sec as u64, time.tv_nsec as u32).as_nanos() as u64
+        };
+        let before = clock();
+        let time = now();
+        assert!((before..=clock()).contains(&time), "{before} {time}");
+    }
+    #[test]
+    fn lines_wait_until_there_is_no_room_for_another() {
+        let mut file = File { registered: false, descriptor: -1, start: 0, len: 0, bytes: [0; ROOM] };
+        for number in 1..=ROOM / 64 {
+            file.append(&[b'x'; 64]);
+            assert_eq!(file.len, number * 64);
+        }
+        file.append(b"next\n");
+        assert_eq!((file.len, &file.bytes[..5]), (5, &b"next\n"[..]));
     }
 }

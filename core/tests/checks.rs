@@ -97,10 +97,14 @@ fn without_sites_the_place_of_the_get_is_named_as_long_as_nobody_got_the_buffer_
     raw::put(id, handle.id, None, Site::NONE).expect("live");
     let text = raw::put(id, handle.id, None, Site::NONE).expect_err("twice").message();
     assert!(text.contains("1000 bytes") && text.contains("got at first.c:7"), "{text}");
-    let next = raw::get(id, 1000, Site::NONE).expect("a lease");
-    let text = raw::put(id, handle.id, None, Site::NONE).expect_err("twice").message();
-    assert!(!text.contains("first.c"), "{text}");
+    // Neither while it is somebody else's nor afterwards, when the place of that get stands there.
+    let next = raw::get(id, 900, Site::interned("second.c", 8, "")).expect("a lease");
+    let out = raw::put(id, handle.id, None, Site::NONE).expect_err("twice").message();
     raw::put(id, next.id, None, Site::NONE).expect("live");
+    let idle = raw::put(id, handle.id, None, Site::NONE).expect_err("twice").message();
+    for text in [out, idle] {
+        assert!(text.starts_with("a lease was put") && !text.contains("got at"), "{text}");
+    }
     raw::release(id).expect("retained");
 }
 
@@ -363,4 +367,28 @@ fn a_lease_is_pinned_as_often_as_it_can_be() {
     assert_eq!(raw::unpin(handle).expect_err("no more").kind(), ErrorKind::InvalidArgument);
     raw::put(id, handle, None, Site::NONE).expect("live");
     raw::release(id).expect("retained");
+}
+
+#[test]
+fn as_much_is_held_back_as_is_promised_and_all_of_it_comes_back_in_another_mode() {
+    // 256 buffers; a quarter of what the pool may have; and never more than 64 MiB.
+    for (size, max_bytes, held) in [(64, 1 << 20, 256), (256 << 10, 4 << 20, 4), (16 << 20, 1 << 30, 4)] {
+        let builder = BufferPool::builder().name("held").classes(Classes::List(vec![size])).max_bytes(max_bytes);
+        let pool = builder.max_retained_bytes(max_bytes).check(Check::Full).build().expect("a pool");
+        let created_by = |count: usize| {
+            let before = pool.stats().created;
+            let leases: Vec<_> = (0..count).map(|_| pool.get(1).expect("a lease")).collect();
+            let created = pool.stats().created - before;
+            drop(leases);
+            created
+        };
+        assert_eq!(created_by(held + 1), held as u64 + 1);
+        for more in 1..6 {
+            // What is idle is used again, what is held back is not.
+            assert_eq!(created_by(more + 1), 1, "{size}");
+        }
+        pool.set_check(Check::On).expect("not off");
+        assert_eq!(created_by(held + 6), 0, "{size}");
+        assert_eq!(pool.stats().check(), Ok(()));
+    }
 }

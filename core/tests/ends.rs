@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use millpond::{BufferPool, Classes, ErrorKind, Site, raw};
+use millpond::raw::{self, Stock};
+use millpond::{BufferPool, Classes, ErrorKind, Site};
 
 const VARIABLE: &str = "MILLPOND_TEST_END";
 
@@ -74,6 +75,58 @@ fn slots() {
     pool.stats().check().expect("the books");
 }
 
+/// The bytes of addresses that the process has.
+fn addresses() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").expect("readable");
+    let pages: usize = status.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+    pages * 4096
+}
+
+fn guarded() {
+    const PLACES: usize = 1024;
+    let check = "sample:1".parse().expect("a mode");
+    let pool = BufferPool::builder().name("guarded").check(check).build().expect("a pool");
+    let get = || raw::get(pool.id(), 100, Site::NONE).expect("a lease").id;
+    let put = |id| raw::put(pool.id(), id, None, Site::interned("put.c", 5, ""));
+    let unguarded = || pool.stats().unguarded;
+    // Of those that are over one by one, the last 256 are remembered.
+    let over: Vec<_> = (0..600).map(|_| get()).inspect(|id| put(*id).expect("live")).collect();
+    let known = |id: &u64| put(*id).expect_err("over").message().contains(", first put at put.c:5");
+    let remembered = over.iter().map(known).collect::<Vec<_>>();
+    assert_eq!(remembered.iter().filter(|known| **known).count(), 256);
+    assert!(remembered[600 - 256..].iter().all(|known| *known));
+    // SAFETY: takes nothing.
+    let by = format!("first put at put.c:5 by thread {}", unsafe { libc::gettid() });
+    let text = put(over[599]).expect_err("over").message();
+    assert!(text.contains(&by), "{text}");
+    let before = addresses();
+    // What is remembered makes room for what lives, until all places are taken.
+    for give_up in [false, true] {
+        let live: Vec<_> = (0..PLACES).map(|_| get()).collect();
+        assert_eq!(unguarded(), u64::from(give_up));
+        assert!(addresses() - before < 64 << 20, "a mapping is two pages");
+        put(get()).expect("live");
+        assert_eq!(unguarded(), 1 + u64::from(give_up));
+        for id in live {
+            if give_up {
+                raw::lose(pool.id(), id).expect("live");
+            } else {
+                put(id).expect("live");
+            }
+        }
+    }
+    // The places of those whose memory is in foreign hands are free again, and those of leases that went through a stock.
+    let stock = Stock::new(&pool).expect("a stock");
+    for _ in 0..2 {
+        let live: Vec<_> = (0..PLACES).map(|_| get()).collect();
+        for id in live {
+            stock.put_kept(id, 0, Site::NONE).expect("live").expect("guarded").abandon();
+        }
+    }
+    assert_eq!(unguarded(), 2);
+    pool.stats().check().expect("the books");
+}
+
 /// Does what [`VARIABLE`] says; nothing without it.
 #[test]
 fn child() {
@@ -81,6 +134,7 @@ fn child() {
         Ok("pools") => pools(),
         Ok("names") => names(),
         Ok("slots") => slots(),
+        Ok("guarded") => guarded(),
         _ => {}
     }
 }
@@ -107,4 +161,9 @@ fn as_many_names_as_are_kept() {
 #[test]
 fn as_many_buffers_as_there_are_slots() {
     passes("slots");
+}
+
+#[test]
+fn as_many_guarded_leases_as_there_are_places() {
+    passes("guarded");
 }

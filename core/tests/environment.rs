@@ -100,6 +100,8 @@ fn told() {
     let mine: Vec<_> =
         (0..2).map(|_| raw::get(id, 100, Site::interned("mine.js", 1, "")).expect("a lease").id).collect();
     let other = raw::get(id, 7, Site::interned("other.js", 2, "")).expect("a lease").id;
+    let watch = raw::Stock::new(&pool).expect("a stock").watch();
+    eprintln!("all by core: {}, with places: {}", watch.all, watch.sites);
     raw::report_leaks(&pool, "the worker's end", |id| mine.contains(&id));
     raw::report_leaks(&pool, "nobody's end", |_| false);
     raw::report_exit();
@@ -115,6 +117,7 @@ fn told() {
 fn a_binding_reports_its_own_leases_and_the_exit_before_it() {
     let text = errors(&run("told", &[("MILLPOND_LEAKS", "report")]));
     assert!(text.contains("pool \"told\" at the worker's end: 2 leases of 200 bytes are out\n"), "{text}");
+    assert!(text.contains("all by core: true, with places: true"), "{text}");
     assert!(!text.contains("nobody's end"), "{text}");
     assert!(text.contains("pool \"told\" at exit: 3 leases of 207 bytes are out\n"), "{text}");
     assert_eq!(text.matches("at exit").count(), 1, "{text}");
@@ -122,6 +125,7 @@ fn a_binding_reports_its_own_leases_and_the_exit_before_it() {
     assert!(!after.contains("millpond"), "{text}");
     let text = errors(&run("told", &[]));
     assert!(!text.contains("millpond"), "{text}");
+    assert!(text.contains("all by core: false, with places: false"), "{text}");
 }
 
 #[test]

@@ -273,6 +273,8 @@ fn an_overrun_buffer_is_destroyed_and_nothing_of_it_stays() {
         // Keeps the slab from going with its last buffer.
         let _keep = pool.get(1).expect("a lease");
         let buffer = stock.take(0).expect("a buffer");
+        let mut behind = pool.get(512).expect("a lease");
+        behind.fill(7);
         counters.count_get(0, 512);
         write(&buffer, 5);
         // SAFETY: inside the buffer's tail.
@@ -281,7 +283,8 @@ fn an_overrun_buffer_is_destroyed_and_nothing_of_it_stays() {
         stock.overrun(buffer.token).expect("the stock's");
         let stats = pool.stats();
         stats.check().expect("the books");
-        assert_eq!((stats.discarded, stats.created, stats.destroyed), (1, 2, 1));
+        assert_eq!((stats.discarded, stats.created, stats.destroyed), (1, 3, 1));
+        assert!(behind.iter().all(|byte| *byte == 7), "the neighbour's stays");
         // Cut from the same slab again.
         let next = stock.take(0).expect("a buffer");
         assert_eq!(next.data, buffer.data);
@@ -364,6 +367,10 @@ fn blocks_are_used_again_and_begin_at_nothing() {
     assert_eq!((stats.gets, stats.puts), (1, 1));
     // SAFETY: blocks stay mapped for the life of the process.
     let _ = unsafe { address.read() };
+    // However many there were one after another, they take no more memory than there are at a time, in all tests.
+    let places: std::collections::HashSet<_> =
+        (0..1000).map(|_| Stock::new(&pool).expect("a stock").counters().0).collect();
+    assert!(places.len() < 100, "{} blocks", places.len());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use millpond::{BufferPool, ErrorKind, Site, raw};
 
@@ -18,11 +19,39 @@ fn run(case: &str, trace: &Path) -> Output {
         .expect("the program starts")
 }
 
+/// Whether the system interrupts each second write and writes but a part at the others.
+static DISTURBED: AtomicBool = AtomicBool::new(false);
+static WRITES: AtomicUsize = AtomicUsize::new(0);
+
+#[unsafe(no_mangle)]
+extern "C" fn write(file: libc::c_int, bytes: usize, len: usize) -> isize {
+    let disturbed = DISTURBED.load(Ordering::SeqCst);
+    if disturbed && WRITES.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
+        // SAFETY: the address of this thread's error number.
+        let place = unsafe { libc::__errno_location() };
+        // SAFETY: as above.
+        unsafe { place.write(libc::EINTR) };
+        return -1;
+    }
+    let len = if disturbed { len.div_ceil(3) } else { len };
+    // SAFETY: the caller's own write, or its beginning.
+    unsafe { libc::syscall(libc::SYS_write, file, bytes, len) as isize }
+}
+
 /// Does what [`VARIABLE`] says; nothing without it.
 #[test]
 fn child() {
     match std::env::var(VARIABLE).as_deref() {
         Ok("work") => work(),
+        Ok("disturbed") => {
+            DISTURBED.store(true, Ordering::SeqCst);
+            work();
+        }
+        Ok("without standard input") => {
+            // SAFETY: nobody reads it; the file that is opened next has its number.
+            assert_eq!(unsafe { libc::close(0) }, 0);
+            work();
+        }
         Ok("refused") => {
             let error = BufferPool::new("refused").expect_err("a wrong value");
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
@@ -84,6 +113,9 @@ fn a_trace_has_each_get_and_put_and_nothing_but_numbers() {
         .collect();
     // The process's number stands for %p, and the child of fork made none.
     assert_eq!(files.len(), 1, "{files:?}");
+    let name = files[0].file_name().expect("a file").to_string_lossy();
+    let number = name.strip_prefix(&start).and_then(|rest| rest.strip_suffix(".csv"));
+    assert!(number.is_some_and(|number| number.parse::<u32>().is_ok()), "{files:?}");
     let text = std::fs::read_to_string(&files[0]).expect("a trace");
     std::fs::remove_file(&files[0]).expect("ours");
 
@@ -132,4 +164,23 @@ fn a_full_disk_ends_the_trace_aloud_and_nothing_else() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     assert!(said.contains("the trace ends here") && said.contains("errno 28"), "{said}");
+    assert_eq!(said.matches("the trace ends here").count(), 1, "{said}");
+    // Nor does it go on elsewhere.
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(!printed.contains("millpond trace") && !printed.contains(",g,"), "{printed}");
+}
+
+#[test]
+fn a_trace_is_whole_in_a_file_with_the_number_zero_and_though_writes_are_cut_short_and_interrupted() {
+    for case in ["without standard input", "disturbed"] {
+        let path = std::env::temp_dir().join(format!("millpond-{}-{case}.csv", std::process::id()));
+        let output = run(case, &path);
+        assert!(output.status.success(), "{case}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = std::fs::read_to_string(&path).expect("a trace");
+        std::fs::remove_file(&path).expect("ours");
+        let (gets, puts) = (text.matches(",g,").count(), text.matches(",p,").count());
+        assert_eq!((gets, puts), (2 * 500 * LENGTHS.len() + 2, 2 * 500 * LENGTHS.len() + 1), "{case}");
+        assert!(text.lines().skip(1).all(|line| line.split(',').count() == 6), "{case}");
+        assert_eq!(text.lines().last().and_then(|line| line.rsplit(',').next()), Some("99"), "{case}");
+    }
 }

@@ -99,6 +99,41 @@ mod fork {
     #[used]
     #[unsafe(link_section = ".init_array")]
     static REGISTER: extern "C" fn() = register;
+
+    #[cfg(test)]
+    mod tests {
+        use std::sync::atomic::Ordering;
+
+        use super::*;
+
+        #[test]
+        fn a_fork_waits_for_the_table_and_both_sides_have_it_free() {
+            let held = || REGISTRY.held.load(Ordering::SeqCst);
+            before();
+            let locked = held();
+            after();
+            assert!(locked);
+            let (ready, is_ready) = std::sync::mpsc::channel();
+            let other = std::thread::spawn(move || {
+                REGISTRY.lock();
+                ready.send(()).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(30));
+                REGISTRY.unlock();
+            });
+            is_ready.recv().unwrap();
+            // SAFETY: the child only reads one atomic, and ends by `_exit`.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: ends the child without running what belongs to the parent.
+                unsafe { libc::_exit(i32::from(held())) };
+            }
+            let mut status = 0;
+            // SAFETY: waits for the child just made.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0, "the child finds it held by a thread that it does not have");
+            other.join().unwrap();
+        }
+    }
 }
 
 fn detach(pool: millpond_pool, lease_id: u64) -> Result<millpond_detached> {
@@ -167,4 +202,37 @@ pub extern "C" fn millpond_detached_free(detached_id: u64) -> millpond_status {
             Error::new(ErrorKind::InvalidHandle, "detached_id is no detached memory, or it was freed before")
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_locked_while_it_is_looked_at() {
+        let registry = Registry { held: AtomicBool::new(false), table: UnsafeCell::new(None) };
+        let held = || registry.held.load(Ordering::Relaxed);
+        assert_eq!((held(), registry.with(|_| held()), held()), (false, true, false));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| registry.with(|_| panic!("seeded"))));
+        assert!(panicked.is_err() && !held());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..1000).for_each(|_| registry.with(|table| table.reserved += 1)));
+            }
+        });
+        assert_eq!(registry.with(|table| table.reserved), 4000);
+    }
+    #[test]
+    fn a_place_is_kept_only_while_a_lease_is_detached() {
+        let pool = pond::BufferPool::new("detaching").unwrap();
+        let id = raw::retain(&pool);
+        let lease = raw::get(id, 100, pond::Site::NONE).unwrap().id;
+        let detached = detach(id, lease).unwrap();
+        assert_eq!(detach(id, lease).err().unwrap().kind(), ErrorKind::UseAfterPut);
+        assert_eq!(REGISTRY.with(|table| (table.reserved, table.entries.len())), (0, 1));
+        assert_eq!(millpond_detached_free(detached.id), millpond_status::MILLPOND_OK);
+        assert_eq!(millpond_detached_free(detached.id), millpond_status::MILLPOND_ERR_INVALID_HANDLE);
+        assert_eq!(REGISTRY.with(|table| (table.reserved, table.entries.len())), (0, 0));
+        raw::release(id).unwrap();
+    }
 }

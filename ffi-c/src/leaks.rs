@@ -81,3 +81,24 @@ pub unsafe extern "C" fn millpond_pool_leaks(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_place_the_end_is_shown() {
+        let pool = pond::BufferPool::new("long paths").unwrap();
+        for len in [1, MILLPOND_SITE_MAX - 3, MILLPOND_SITE_MAX - 2, MILLPOND_SITE_MAX, 1000] {
+            let file: String = ('a'..='z').cycle().take(len).collect();
+            let mut lease = pool.get(100).unwrap();
+            lease.set_site(pond::Site::interned(&file, 7, ""));
+            let leak = millpond_leak::from(&pool.leaks().unwrap()[0]);
+            // SAFETY: a text of the struct, which ends with a NUL.
+            let shown = unsafe { std::ffi::CStr::from_ptr(leak.site.as_ptr()) }.to_str().unwrap();
+            let whole = format!("{file}:7");
+            assert_eq!(shown, &whole[whole.len().saturating_sub(MILLPOND_SITE_MAX - 1)..], "{len}");
+            assert_eq!((leak.len, leak.capacity), (100, 512));
+        }
+    }
+}

@@ -183,3 +183,30 @@ pub(crate) unsafe fn builder(options: *const millpond_pool_options) -> Result<Bu
     // SAFETY: the promise of this function.
     unsafe { options.builder() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_one_of_three_and_only_to_wait_takes_a_time() {
+        let limit = |on_limit, wait_ms| {
+            // SAFETY: integers and pointers, which may all be zero.
+            let mut options: millpond_pool_options = unsafe { std::mem::zeroed() };
+            (options.on_limit, options.wait_ms) = (on_limit, wait_ms);
+            options.limit().map_err(|error| error.message())
+        };
+        assert_eq!(limit(MILLPOND_LIMIT_FAIL, 0), Ok(LimitPolicy::Fail));
+        assert_eq!(limit(MILLPOND_LIMIT_UNPOOLED, 0), Ok(LimitPolicy::Unpooled));
+        for wait_ms in [0, 1500] {
+            let wait = LimitPolicy::Wait(Duration::from_millis(wait_ms));
+            assert_eq!(limit(MILLPOND_LIMIT_WAIT, wait_ms), Ok(wait));
+        }
+        for on_limit in [MILLPOND_LIMIT_FAIL, MILLPOND_LIMIT_UNPOOLED, 3] {
+            let refused = limit(on_limit, 1).expect_err("no time is waited");
+            assert!(refused.contains("wait_ms needs options.on_limit = MILLPOND_LIMIT_WAIT"), "{refused}");
+        }
+        let refused = limit(3, 0).expect_err("none of them");
+        assert!(refused.contains("options.on_limit is 3: use one of"), "{refused}");
+    }
+}

@@ -50,7 +50,7 @@ pub enum millpond_status {
 
 use millpond_status::*;
 
-const fn of(kind: ErrorKind) -> millpond_status {
+fn of(kind: ErrorKind) -> millpond_status {
     match kind {
         ErrorKind::InvalidArgument => MILLPOND_ERR_INVALID_ARGUMENT,
         ErrorKind::NullPointer => MILLPOND_ERR_NULL,
@@ -252,5 +252,16 @@ mod tests {
         let text = text.to_str().expect("cut between characters");
         assert!(text.starts_with("a?bé"));
         assert!(text.len() < ROOM && text.len() >= ROOM - 3);
+    }
+    #[test]
+    fn a_message_that_just_does_not_fit_is_cut_in_its_last_words() {
+        for len in [0, 1, 100].into_iter().chain(ROOM - 10..ROOM + 3) {
+            let error = Error::new(ErrorKind::Io, "x".repeat(len));
+            let whole = error.to_string();
+            record(&error);
+            // SAFETY: a NUL-terminated string of this thread.
+            let text = unsafe { CStr::from_ptr(millpond_last_error()) };
+            assert_eq!(text.to_str().unwrap(), &whole[..whole.len().min(ROOM - 1)], "{len}");
+        }
     }
 }

@@ -22,6 +22,10 @@ const fn number(text: &str) -> u32 {
     value
 }
 
+const fn joined(major: u32, minor: u32, patch: u32) -> u32 {
+    major * 1_000_000 + minor * 1_000 + patch
+}
+
 const _: () = assert!(number(env!("CARGO_PKG_VERSION_MAJOR")) == MILLPOND_VERSION_MAJOR);
 const _: () = assert!(number(env!("CARGO_PKG_VERSION_MINOR")) == MILLPOND_VERSION_MINOR);
 const _: () = assert!(number(env!("CARGO_PKG_VERSION_PATCH")) == MILLPOND_VERSION_PATCH);
@@ -50,7 +54,7 @@ pub extern "C" fn millpond_version() -> *const c_char {
 /// Threads: Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn millpond_version_number() -> u32 {
-    const NUMBER: u32 = MILLPOND_VERSION_MAJOR * 1_000_000 + MILLPOND_VERSION_MINOR * 1_000 + MILLPOND_VERSION_PATCH;
+    const NUMBER: u32 = joined(MILLPOND_VERSION_MAJOR, MILLPOND_VERSION_MINOR, MILLPOND_VERSION_PATCH);
     boundary::value(NUMBER, || Ok(NUMBER))
 }
 
@@ -61,6 +65,7 @@ mod tests {
     #[test]
     fn numbers_are_read_as_written() {
         assert_eq!(["0", "7", "10", "204", "4294967295"].map(number), [0, 7, 10, 204, u32::MAX]);
+        assert_eq!([joined(0, 0, 0), joined(0, 1, 0), joined(12, 3, 45)], [0, 1_000, 12_003_045]);
         // SAFETY: a NUL-terminated string that lives as long as the process.
         let text = unsafe { CStr::from_ptr(millpond_version()) };
         assert_eq!(text.to_str().unwrap(), env!("CARGO_PKG_VERSION"));

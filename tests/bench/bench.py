@@ -4,7 +4,7 @@
 
 WORD chooses programs or works whose name contains it; several are joined by commas: "Rust", "pair,pc", "Python".
 Everything built and everything written is below target/bench: out/bench.txt, bench.json and charts. --keep copies
-them to tests/bench/results. --trace replays a trace of your own program, as MILLPOND_TRACE=FILE records it, instead of
+the tables and the charts to tests/bench/results. --trace replays a trace of your own program, as MILLPOND_TRACE=FILE records it, instead of
 the one that is committed: `--only replay --trace FILE` shows what each peer would cost you. Ratios of one run are what counts: the nanoseconds are this machine's.
 """
 
@@ -175,7 +175,9 @@ def write(outcome: dict, programs: list[Contender], keep: bool) -> None:
     if keep:
         kept = HERE / "results"
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(out, kept)
+        # The tables and the charts: the rounds of every row stay where they came out.
+        shutil.copytree(out, kept, ignore=shutil.ignore_patterns("bench.json", "bench.txt"))
+        (kept / "bench.txt").write_text("\n".join(line.rstrip() for line in shown) + "\n")
         print(f"bench: kept in {kept.relative_to(ROOT)}")
 
 

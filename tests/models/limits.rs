@@ -56,12 +56,12 @@ fn two_caches_share_what_may_be_kept() {
     explore("two caches' shares are at most half of what may be kept", None, || {
         let pool = options().max_retained_bytes(300 << 10).build().expect("a pool");
         let theirs = pool.inner().keep_alive();
-        let other = spawn(move || theirs.reserve_for_cache());
-        let (mine, theirs) = (pool.inner().reserve_for_cache(), other.join());
+        let other = spawn(move || theirs.reserve_for_stock());
+        let (mine, theirs) = (pool.inner().reserve_for_stock(), other.join());
         assert!(mine + theirs <= 150 << 10);
         pool.inner().unreserve(mine);
         pool.inner().unreserve(theirs);
-        let again = pool.inner().reserve_for_cache();
+        let again = pool.inner().reserve_for_stock();
         assert_eq!(again, mine.max(theirs), "all came back");
         pool.inner().unreserve(again);
     });

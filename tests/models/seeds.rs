@@ -14,7 +14,7 @@ const fn seed(
     Seed { name, file, line, fault, model, finds }
 }
 
-const END: &str = "self.handle.compare_exchange(handle, self.successor(handle)";
+const END: &str = "self.handle.compare_exchange(handle, next";
 const PINS: &str = "guard::pins_of(self.pins.load(Ordering::SeqCst)) != 0";
 const RACE: &str = "Causality violation";
 

@@ -4,6 +4,8 @@
 run.py [FILE...]: only mutants of source files whose path contains one of the words.
   AGAIN=1    try again what survived or is open, with all tests, after some were added
   LIST=1     try nothing, judge what earlier runs found
+  QUICK=1    which suites are tried first, by the seconds they take; SLOW=0: no others, what they would find stays open
+  ALONE=0    build none by itself
   STATE=DIR  where builds and results are kept (target/mutants)
 
 cargo-mutants says which bugs there are. As building each one alone takes a minute, `schemata` puts all of a crate into one build,
@@ -35,9 +37,12 @@ TREE, TARGET = STATE / "tree", STATE / "build"
 RESULTS = STATE / "results.jsonl"
 PACKAGES = {"core": "millpond", "ffi-c": "millpond-c"}
 # Suites that take less than this, in seconds, are tried with all mutants before the others are with what is left.
-QUICK = 4.0
+QUICK = float(os.environ.get("QUICK", 1.0))
+SLOW = os.environ.get("SLOW") != "0"
 # The module with the conditions, in each crate.
 ADDED = "mutant_.rs"
+# Results of which more tests may make others. "open": not caught by the quick suites, the slow ones were not tried.
+LIVING = ("open", "survived", "unreached")
 # What a test may take, in bytes of addresses: a mutant may ask for all there is.
 ADDRESSES = 16 << 30
 ENVIRONMENT = {
@@ -47,6 +52,8 @@ ENVIRONMENT = {
     "CARGO_PROFILE_TEST_DEBUG": "0",
     "CARGO_PROFILE_DEV_DEBUG": "0",
     "RUSTFLAGS": "--cap-lints allow",
+    # The conditions in constant functions need `const_eval_select`, which only the library may use otherwise.
+    "RUSTC_BOOTSTRAP": ",".join(package.replace("-", "_") for package in PACKAGES.values()),
     "CARGO_TERM_COLOR": "never",
     # What can be run for longer or shorter is run for shorter, and always with the same cases.
     "MILLPOND_FORK_CHILDREN": "40",
@@ -54,6 +61,8 @@ ENVIRONMENT = {
     "PROPTEST_CASES": "60",
     "PROPTEST_RNG_SEED": "1",
 }
+# For what is built by itself.
+APART = {**ENVIRONMENT, "CARGO_TARGET_DIR": str(STATE / "alone"), "CARGO_INCREMENTAL": "1"}
 # Test programs of Rust that find most, by package; in each the fastest come first.
 SUITES = {
     "millpond": ["lib", "handles", "surface", "stock", "pool", "checks", "faults", "environment", "*", "refusals", "secrets", "fork", "ends"],
@@ -61,6 +70,14 @@ SUITES = {
     "millpond-c": ["lib"],
 }
 C_PROGRAMS = ["api_pool", "api_status", "api_layout", "own_table", "own_bad_input", "own_housekeeping", "leak_list", "own_no_memory", "own_no_heap", "own_fork"]
+
+C_FLAGS = ["-std=c99", "-D_GNU_SOURCE", "-O1", "-Iinclude"]
+# Valgrind finds nothing in the program without a bug, and both uses of what is nobody's.
+UNDER_VALGRIND = """
+run() { valgrind -q --error-exitcode=9 --fair-sched=yes ./misuse "$1"; }
+run none || exit 1
+for bug in read-after-put past-by-one; do run "$bug"; test $? -eq 9 || exit 1; done
+"""
 
 
 def die(text):
@@ -86,6 +103,7 @@ class Mutant:
         # What the mutant is a mutant of: its function, whatever changes around it.
         span = (entry.get("function") or {}).get("span")
         self.of = digest("\n".join(lines[span["start"]["line"] - 1 : span["end"]["line"]]) if span else text)
+        self.lines = tuple((span or entry["span"])[side]["line"] for side in ("start", "end"))
 
 
 def is_source(name):
@@ -146,8 +164,9 @@ def build_schemata():
 
 
 def instrument(tool, mutants, without):
-    """Writes the sources with all mutants but those of `without` in them. Returns the numbers of those that are in."""
-    inside = set()
+    """Writes the sources with all mutants but those of `without` in them. Returns the numbers of those that are in, and of those
+    that are in constant functions."""
+    inside, constant = set(), set()
     paths = [path for crate in PACKAGES for path in (ROOT / crate / "src").rglob("*.rs")]
     texts = {str(path.relative_to(ROOT)): path.read_text() for path in paths}
     by_file = collections.defaultdict(list)
@@ -159,12 +178,14 @@ def instrument(tool, mutants, without):
         answer = json.loads(answer.stdout)
         texts[file] = answer["source"]
         inside.update(answer["ids"])
+        constant.update(answer["constant"])
     for crate in PACKAGES:
-        texts[f"{crate}/src/lib.rs"] += "\n#[doc(hidden)]\npub mod mutant_;\n"
+        features = "#![feature(core_intrinsics, const_eval_select)]\n#![allow(internal_features)]\n"
+        texts[f"{crate}/src/lib.rs"] = features + texts[f"{crate}/src/lib.rs"] + "\n#[doc(hidden)]\npub mod mutant_;\n"
         texts[f"{crate}/src/{ADDED}"] = (ROOT / "tests/mutants/schemata/src/active.rs").read_text()
     for name, text in texts.items():
         write(TREE / name, text)
-    return inside
+    return inside, constant
 
 
 def write(path, text):
@@ -200,13 +221,15 @@ def check_build():
     return done.stdout, done.returncode == 0
 
 
-def build_all(tool, mutants):
-    """One build with as many mutants as it takes. Returns the mutants inside, by number, and the messages."""
+def build_all(tool, mutants, results):
+    """One build with as many mutants as it takes. Returns those inside and those in constant functions, by number."""
     known = STATE / "one-by-one.json"
     names = set(json.loads(known.read_text())) if known.exists() else set()
     without = {mutant.id for mutant in mutants if mutant.key + mutant.of in names}
+    by_id = {mutant.id: mutant for mutant in mutants}
+    impossible = set()
     while True:
-        inside = instrument(tool, mutants, without)
+        inside, constant = instrument(tool, mutants, without)
         output, worked = check_build()
         if worked:
             break
@@ -225,13 +248,19 @@ def build_all(tool, mutants):
                 arms = re.findall(r"^if !crate::mutant_::is\((\d+)\)$", "\n".join(lines[first - 1 : first + 60]), re.MULTILINE)
                 ids = {int(number) for number in arms}
             wrong |= ids & inside
+            # A function that returns at once what its body may not be does not compile with this body either.
+            replaced = re.fullmatch(r"if crate::mutant_::is\((\d+)\) \{ return .*", lines[first - 1])
+            if replaced and first == last:
+                impossible.add(int(replaced[1]))
         if not wrong:
             messages = [text for *_, text in errors_of(output)]
             die(f"the instrumented sources do not build, and no mutant is to blame: {messages[:5]}")
         without |= wrong
         known.write_text(json.dumps([mutant.key + mutant.of for mutant in mutants if mutant.id in without]))
         print(f"  {len(wrong)} mutants do not compile behind a condition", flush=True)
-    return inside
+    for number in impossible:
+        results.add(by_id[number], "unviable", "", 0)
+    return inside, constant
 
 
 class Suite:
@@ -310,14 +339,27 @@ def c_suites():
     suites = []
     for name in [*C_PROGRAMS, "spec_runner"]:
         sources = [f"tests/c/{name}.c"]
-        command = ["gcc", "-std=c99", "-D_GNU_SOURCE", "-O1", "-Iinclude", *sources, "-o", out / name, f"-L{out}", "-lmillpond", "-pthread"]
+        command = ["gcc", *C_FLAGS, *sources, "-o", out / name, f"-L{out}", "-lmillpond", "-pthread"]
         subprocess.run(command, cwd=TREE, check=True)
         suites.append(Suite(f"c {name}", [str(out / name)], TREE, steps if name == "spec_runner" else None, {"LD_LIBRARY_PATH": str(out)}))
+    if shutil.which("valgrind"):
+        subprocess.run(["gcc", *C_FLAGS, "tests/misuse/c/misuse.c", "-o", out / "misuse", f"-L{out}", "-lmillpond", "-pthread"], cwd=TREE, check=True)
+        suites.append(Suite("c valgrind", ["/bin/sh", "-c", UNDER_VALGRIND], out, None, {"LD_LIBRARY_PATH": str(out)}))
+    else:
+        print("  no valgrind: what it is told is not looked at")
     return suites
 
 
 def trace(suite, mutants):
-    """Runs a suite once as it is, and notes how long it takes and what it reaches."""
+    """Runs a suite once as it is, and notes how long it takes and what it reaches. What was noted of the same program holds."""
+    store = STATE / "traces.json"
+    known = json.loads(store.read_text()) if store.exists() else {}
+    programs = [Path(suite.command[0]), *Path(suite.environment.get("LD_LIBRARY_PATH", "/none")).glob("*.so")]
+    program = hashlib.sha256(b"".join(path.read_bytes() for path in programs)).hexdigest()
+    entry = known.get(suite.name)
+    if entry and entry["program"] == program:
+        suite.seconds, suite.reached = entry["seconds"], set(entry["reached"])
+        return
     path = STATE / "trace"
     path.write_bytes(bytes(1 << 16))
     result, output, suite.seconds = suite.run({"MILLPOND_MUTANT_TRACE": str(path)}, 900)
@@ -325,6 +367,8 @@ def trace(suite, mutants):
         die(f"{suite.name} fails ({result}) without any mutant:\n{output[-3000:]}")
     marks = path.read_bytes()
     suite.reached = {mutant.id for mutant in mutants if marks[mutant.id]}
+    known[suite.name] = {"program": program, "seconds": suite.seconds, "reached": sorted(suite.reached)}
+    store.write_text(json.dumps(known))
 
 
 class Results:
@@ -353,30 +397,92 @@ def attempt(mutant, suites, environment):
         if environment and mutant.id not in suite.reached:
             continue
         tried += 1
-        result, _, _ = suite.run(environment, 20 + 4 * suite.seconds)
+        result, _, _ = suite.run(environment, 10 + 6 * suite.seconds)
         if result != "ok":
             suite.caught += 1
             return ("caught" if result == "failed" else "timeout"), suite.name
     return ("survived" if tried else "unreached"), ""
 
 
-def alone(mutant, suites_of):
-    """Builds one mutant by itself and tries it."""
-    path = TREE / mutant.file
-    original = (ROOT / mutant.file).read_text()
-    lines = original.splitlines(keepends=True)
+def mutated(text, mutant):
+    lines = text.splitlines(keepends=True)
     start, end = mutant.entry["span"]["start"], mutant.entry["span"]["end"]
     before = "".join(lines[: start["line"] - 1]) + lines[start["line"] - 1][: start["column"] - 1]
     after = lines[end["line"] - 1][end["column"] - 1 :] + "".join(lines[end["line"] :])
+    return before + mutant.entry["replacement"] + after
+
+
+def put_in(mutants):
+    """Writes the sources with several mutants in them, no two in one function. Returns between which lines each one's function
+    stands then."""
+    restore_sources()
+    places = {}
+    for file in {mutant.file for mutant in mutants}:
+        text, moved = (ROOT / file).read_text(), 0
+        inside = sorted((mutant for mutant in mutants if mutant.file == file), key=lambda mutant: mutant.lines)
+        before = text.count("\n")
+        for mutant in reversed(inside):
+            text = mutated(text, mutant)
+            grown = text.count("\n") - before
+            before += grown
+            places[mutant] = (mutant.lines[0], mutant.lines[1], grown)
+        for mutant in inside:
+            first, last, grown = places[mutant]
+            places[mutant] = (first + moved, last + moved + grown)
+            moved += grown
+        write(TREE / file, text)
+    return places
+
+
+def unviable_of(mutants):
+    """Finds those that do not compile: with one in each function at a time, an error is of the one in whose function it stands."""
+    unviable, left = set(), list(mutants)
+    while left:
+        batch, later = [], []
+        for mutant in left:
+            (first, last), file = mutant.lines, mutant.file
+            apart = all(other.file != file or other.lines[1] < first or last < other.lines[0] for other in batch)
+            (batch if apart else later).append(mutant)
+        left = later
+        while batch:
+            places = put_in(batch)
+            output, worked = check_build()
+            errors = [(file, first) for file, first, *_ in errors_of(output)]
+            wrong = {m for m in batch if any(file == m.file and places[m][0] <= line <= places[m][1] for file, line in errors)}
+            # Nothing wrong, or nothing that can be told: that is found out by itself.
+            if worked or not wrong:
+                break
+            unviable |= wrong
+            batch = [mutant for mutant in batch if mutant not in wrong]
+    restore_sources()
+    return unviable
+
+
+def alone(mutant, order):
+    """Builds one mutant by itself, with one suite after the other until one finds it. What needs no new build is kept from the
+    mutant before."""
+    path = TREE / mutant.file
+    original = (ROOT / mutant.file).read_text()
     try:
-        write(path, before + mutant.entry["replacement"] + after)
-        _, worked = check_build()
-        if not worked:
-            return "unviable", ""
-        output, worked, _ = build(["millpond", "millpond-tests", "millpond-c"])
-        if not worked:
-            return "unviable", ""
-        return attempt(mutant, suites_of(output), {})
+        write(path, mutated(original, mutant))
+        tried = False
+        for package, name, seconds in order:
+            if mutant.file.startswith("ffi-c/") and package != "millpond-c":
+                continue
+            target = ["--lib"] if name == "lib" else ["--test", name]
+            command = ["cargo", "test", "--no-run", "--message-format=json", "-p", package, *target]
+            built = subprocess.run(command, cwd=TREE, env=APART, capture_output=True, text=True)
+            if built.returncode:
+                return "unviable", ""
+            for suite in find_suites(built.stdout):
+                tried = True
+                result, _, _ = suite.run({}, 10 + 6 * seconds)
+                if result != "ok":
+                    return ("caught" if result == "failed" else "timeout"), suite.name
+        if mutant.file.startswith("ffi-c/"):
+            # Most of what is in the C interface is used by C programs only.
+            return attempt(mutant, c_suites(), {})
+        return ("survived" if tried else "unreached"), ""
     finally:
         write(path, original)
 
@@ -395,7 +501,7 @@ def judge(mutants, results, complete):
     for mutant in mutants:
         entry = results.of(mutant)
         result = entry["result"] if entry else "not tried"
-        if result in ("survived", "unreached", "open"):
+        if result in LIVING:
             living.add(mutant.key)
             if mutant.key in allowed:
                 result = "excused"
@@ -436,9 +542,9 @@ def main():
 
     def is_open(mutant):
         entry = results.of(mutant)
-        if entry is None or entry["result"] == "open":
+        if entry is None:
             return True
-        return again and entry["result"] in ("survived", "unreached") and mutant.key not in allowed
+        return entry["result"] in (LIVING if again else ("open",)) and mutant.key not in allowed
 
     left = [mutant for mutant in mutants if is_open(mutant)]
     print(f"{len(every)} mutants, {len(mutants)} of the files asked for, {len(left)} to be tried", flush=True)
@@ -451,7 +557,8 @@ def try_them(every, left, results):
     tool = build_schemata()
     print("building them behind conditions", flush=True)
     # All of them, so that what another run needs is the same build.
-    inside = build_all(tool, every)
+    inside, constant = build_all(tool, every, results)
+    left = [mutant for mutant in left if (results.of(mutant) or {}).get("result") != "unviable"]
     output, worked, errors = build(["millpond", "millpond-tests", "millpond-c"])
     if not worked:
         die(f"the instrumented tests do not build:\n{errors[-3000:]}")
@@ -481,8 +588,18 @@ def try_them(every, left, results):
         done += 1
         if done % 50 == 0:
             print(f"  {done} of {len(left)} in {time.monotonic() - begin:.0f} s", flush=True)
-    print(f"{len(open_still)} are tried with the slow tests", flush=True)
-    for mutant in open_still:
+    if SLOW:
+        print(f"{len(open_still)} are tried with the slow tests", flush=True)
+        try_slowly(open_still, quick, slow, results)
+    # What the compiler computes with a constant function is mutated only in a build of its own.
+    single = [m for m in left if m.id not in inside or (m.id in constant and results.of(m)["result"] in LIVING)]
+    if single and os.environ.get("ALONE") != "0":
+        try_alone(single, suites, results)
+
+
+def try_slowly(mutants, quick, slow, results):
+    """Tries what the quick suites did not catch with the others."""
+    for mutant in mutants:
         start = time.monotonic()
         result, by = attempt(mutant, slow, {"MILLPOND_MUTANT": str(mutant.id)})
         if result == "unreached" and any(mutant.id in suite.reached for suite in quick):
@@ -490,16 +607,26 @@ def try_them(every, left, results):
         results.add(mutant, result, by, time.monotonic() - start)
         if result not in ("caught", "timeout"):
             print(f"{result}: {mutant.key}, line {mutant.line}: {mutant.source}", flush=True)
-    single = [mutant for mutant in left if mutant.id not in inside]
-    if single:
-        print(f"{len(single)} mutants are built one by one", flush=True)
-        restore_sources()
-        for mutant in single:
-            start = time.monotonic()
-            result, by = alone(mutant, find_suites)
-            results.add(mutant, result, by, time.monotonic() - start)
-            if result not in ("caught", "timeout", "unviable"):
-                print(f"{result}: {mutant.key}, line {mutant.line}: {mutant.source}", flush=True)
+
+
+def try_alone(single, suites, results):
+    """Builds one by one what cannot be put behind a condition."""
+    print(f"{len(single)} mutants are built one by one", flush=True)
+    unviable = unviable_of(single)
+    print(f"{len(unviable)} of them do not compile", flush=True)
+    for mutant in unviable:
+        results.add(mutant, "unviable", "", 0.0)
+    rust = [suite for suite in suites if not suite.name.startswith("c ") and (SLOW or suite.seconds < QUICK)]
+    rust.sort(key=lambda suite: (suite.seconds >= QUICK, -len(suite.reached)))
+    order = [(*suite.name.split(), suite.seconds) for suite in rust]
+    for mutant in [mutant for mutant in single if mutant not in unviable]:
+        start = time.monotonic()
+        result, by = alone(mutant, order)
+        if result == "survived" and not SLOW:
+            result = "open"
+        results.add(mutant, result, by, time.monotonic() - start)
+        if result not in ("caught", "timeout", "unviable"):
+            print(f"{result}: {mutant.key}, line {mutant.line}: {mutant.source}", flush=True)
 
 
 if __name__ == "__main__":

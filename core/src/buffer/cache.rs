@@ -12,18 +12,21 @@ use super::slot::Slot;
 use crate::check::Check;
 use crate::options::ClearPolicy;
 use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64};
+use crate::tls::Words;
 
 /// Reasons why an owner must leave its cache alone; bits of [`ThreadCache::gate`].
 pub(crate) const GATE_REVOKED: u32 = 1;
 pub(crate) const GATE_WAITERS: u32 = 2;
 pub(crate) const GATE_ORPHAN: u32 = 4;
 
-/// The most entries of a magazine; half of it moves at a time.
-const MAGAZINE_MAX: usize = if cfg!(millpond_models) { 2 } else { 64 };
+/// The most entries that move at a time, when a magazine is empty or full: half of them, or this.
+pub(crate) const BATCH_MAX: usize = 64;
+/// The most entries of a magazine beside the hot one.
+const MAGAZINE_MAX: usize = if cfg!(millpond_models) { 2 } else { 256 };
 /// A power of two, so that an index needs no check. The last magazine is never used.
 pub(crate) const MAGAZINES: usize = 64;
 /// Buffers above this go to the depot directly: a thread would hold too much.
-pub(crate) const CACHED_MAX: usize = 256 << 10;
+pub(crate) const CACHED_MAX: usize = 1 << 20;
 
 /// One class's idle buffers of one thread, and what the thread counts for the class.
 ///
@@ -107,10 +110,10 @@ impl ThreadCache {
         for (magazine, size) in magazines.iter_mut().zip(&sizes[..cached]) {
             magazine.hot.store(std::ptr::null_mut(), Ordering::Relaxed);
             // One of the share is the hot entry.
-            let capacity = (share / size - 1).min(MAGAZINE_MAX);
+            let capacity = kept_of(share, *size) - 1;
             magazine.entries.try_reserve_exact(capacity).ok()?;
             magazine.entries.resize_with(capacity, AtomicPtr::default);
-            magazine.batch = capacity.div_ceil(2);
+            magazine.batch = capacity.div_ceil(2).min(BATCH_MAX);
         }
         let mut counts = Vec::new();
         counts.try_reserve_exact(sizes.len() + 1).ok()?;
@@ -135,7 +138,7 @@ impl ThreadCache {
             home: home as u32,
             until_guarded: Cell::new(if let Check::Sample(every) = inner.check() { every.get() } else { 0 }),
             seen: Cell::new(0),
-            budget,
+            budget: most_kept(sizes, budget),
             magazines,
         };
         memory::try_box(cache).ok()
@@ -318,6 +321,17 @@ fn shares(sizes: &[usize], budget: usize) -> (usize, usize) {
         .unwrap_or((0, 0))
 }
 
+/// Says how many buffers of a size a thread keeps at most, of a class that may hold `share` bytes.
+fn kept_of(share: usize, size: usize) -> usize {
+    (share / size).min(MAGAZINE_MAX + 1)
+}
+
+/// Returns the most bytes that a cache with `budget` bytes ever holds.
+pub(crate) fn most_kept(sizes: &[usize], budget: usize) -> usize {
+    let (cached, share) = shares(sizes, budget);
+    sizes[..cached].iter().map(|size| kept_of(share, *size) * size).sum()
+}
+
 impl Magazine {
     /// Makes a magazine that takes nothing: its hot entry is no buffer and nobody pops it, and the stack has no room.
     const fn full() -> Magazine {
@@ -443,6 +457,9 @@ sync::thread_words! {
     };
 }
 
+/// Where `front` of the calling thread's table is.
+static PLACES: Words = Words::new();
+
 /// Gives the calling thread's caches up for good: it ends.
 pub(crate) fn end() {
     let all = TABLE.with(|table| {
@@ -491,6 +508,17 @@ pub(crate) fn at_front(front: usize) -> &'static ThreadCache {
     unsafe { &*cache }
 }
 
+/// As [`at_front`], the faster way in a shared library.
+#[inline(always)]
+pub(crate) fn at_front_of_library(front: usize) -> &'static ThreadCache {
+    // SAFETY: below the number of places.
+    match unsafe { PLACES.load(front % FRONT) } {
+        // SAFETY: as in `at_front`.
+        Some(cache) => unsafe { &*cache },
+        None => at_front(front),
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn bring_to_front(pool_id: u64) -> Option<&'static ThreadCache> {
@@ -521,6 +549,7 @@ pub(crate) fn make_room() -> bool {
 pub(crate) fn remember(cache: Box<ThreadCache>) {
     let (id, cache) = (cache.pool_id, Box::into_raw(cache).cast_const());
     let before = TABLE.with(|table| {
+        PLACES.learn((&raw const table.front).cast::<*const ThreadCache>());
         table.front[front_of(id)].set(cache);
         // SAFETY: the thread's own, and nothing else refers to it.
         let all = unsafe { &mut **table.all.get() };
@@ -573,7 +602,7 @@ mod tests {
 
     #[test]
     fn classes_share_the_budget_and_hold_one_buffer_at_least() {
-        let sizes = [512, 4096, 65536, 1 << 20];
+        let sizes = [512, 4096, 65536, 4 << 20];
         for (budget, expected) in [
             (0, (0, 0)),
             (511, (0, 0)),
@@ -582,13 +611,14 @@ mod tests {
             (8192, (2, 4096)),
             (3 * 65536 - 1, (2, (3 * 65536 - 1) / 2)),
             (3 * 65536, (3, 65536)),
-            // Classes above 256 KiB are never cached.
+            // Classes above 1 MiB are never cached.
             (64 << 20, (3, (64 << 20) / 3)),
         ] {
             assert_eq!(shares(&sizes, budget), expected, "{budget}");
         }
         let many: Vec<usize> = (1..=100).map(|n| n * 64).collect();
         assert_eq!(shares(&many, 64 << 20).0, MAGAZINES - 1);
-        assert_eq!(shares(&[1 << 20], 64 << 20), (0, 0));
+        assert_eq!(shares(&[1 << 20], 64 << 20), (1, 64 << 20));
+        assert_eq!(shares(&[(1 << 20) + 64], 64 << 20), (0, 0));
     }
 }

@@ -1,5 +1,7 @@
 //! Finds the size class of a request.
 
+use std::hint;
+
 use crate::error::{Error, Result};
 use crate::options::Classes;
 
@@ -10,24 +12,24 @@ const CLASS_MIN: usize = 64;
 pub(crate) const CLASS_COUNT_MAX: usize = 128;
 const DEFAULT: [usize; 9] = [512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
 
-/// Four buckets per doubling over all 64-bit lengths, and some that no length falls into: a power of two, so that an
-/// index needs no check.
-const BUCKETS: usize = 256;
-
 /// The capacities of a pool, ascending, with a table that leads from a length to its class.
 ///
-/// A length falls into one of four buckets per doubling, by the highest bit and the two bits below of the length less
-/// one: so a bucket ends where a class of a usual size does. The bucket names the first class that can hold anything
-/// in it; at most the classes that end inside the bucket are skipped.
-/// Both tables are as long as their index has values, so that looking up checks no bounds.
+/// The capacities are multiples of 64, so lengths with the same number of begun units of 64 bytes have the same class.
+/// The table has it for the lengths that are asked for often; the larger ones are searched for.
 ///
 /// *Thread-safe*: constant after it was made.
 pub(crate) struct ClassTable {
-    first: [u8; BUCKETS],
-    /// The capacities, then entries no length exceeds, so that the search needs no end check.
-    ends: [usize; 256],
+    by_units: [u8; UNITS],
+    /// The capacities, then entries no length exceeds.
+    ends: [usize; CLASS_COUNT_MAX],
     count: usize,
+    /// The first class of lengths that the table does not have.
+    beyond: usize,
 }
+
+/// The longest length that the table has, in bytes.
+pub(crate) const TABLE_MAX: usize = 256 << 10;
+const UNITS: usize = TABLE_MAX / CLASS_MIN + 1;
 
 impl ClassTable {
     pub(crate) fn new(classes: &Classes) -> Result<ClassTable> {
@@ -38,33 +40,33 @@ impl ClassTable {
             Classes::List(sizes) => sizes,
         };
         check(sizes)?;
-        let mut ends = [usize::MAX; 256];
+        let mut ends = [usize::MAX; CLASS_COUNT_MAX];
         ends[..sizes.len()].copy_from_slice(sizes);
-        let mut first = [0_u8; BUCKETS];
-        for (number, class) in first.iter_mut().enumerate() {
-            let lowest = lowest_of(number);
+        let mut by_units = [0; UNITS];
+        for (units, class) in by_units.iter_mut().enumerate() {
             // `check` admits 128 classes, so the number fits a byte.
-            *class = sizes.iter().position(|end| *end >= lowest).unwrap_or(sizes.len()) as u8;
+            *class = first_of(sizes, units * CLASS_MIN) as u8;
         }
-        Ok(ClassTable { first, ends, count: sizes.len() })
+        Ok(ClassTable { by_units, ends, count: sizes.len(), beyond: first_of(sizes, TABLE_MAX + 1) })
     }
 
     /// Returns the class for `len`, or the number of classes when the length is above all of them.
     #[inline(always)]
     pub(crate) fn index(&self, len: usize) -> usize {
-        let class = self.first[bucket(len)];
-        if len <= self.ends[usize::from(class)] { usize::from(class) } else { self.search(class, len) }
+        match self.index_by_table(len) {
+            Some(class) => class,
+            None => self.beyond + first_of(&self.sizes()[self.beyond..], len),
+        }
     }
 
-    /// Skips the classes that end inside the bucket below `len`.
+    /// As [`ClassTable::index`], for lengths up to [`TABLE_MAX`]; `None` for larger ones.
     #[inline(always)]
-    fn search(&self, mut class: u8, len: usize) -> usize {
-        loop {
-            class = class.wrapping_add(1);
-            if len <= self.ends[usize::from(class)] {
-                return usize::from(class);
-            }
+    pub(crate) fn index_by_table(&self, len: usize) -> Option<usize> {
+        if len > TABLE_MAX {
+            hint::cold_path();
+            return None;
         }
+        Some(usize::from(self.by_units[len.div_ceil(CLASS_MIN)]))
     }
 
     /// Returns the capacities, ascending.
@@ -78,23 +80,9 @@ impl ClassTable {
     }
 }
 
-/// Numbers the four buckets of each doubling; lengths up to 8 share the lowest ones.
-#[inline(always)]
-fn bucket(len: usize) -> usize {
-    let n = len.saturating_sub(1) | 4;
-    let shift = (n.ilog2() - 2) as usize;
-    // The highest bit is among the three that stay: 4 to 7, and 251 at most in all.
-    ((shift << 2) + (n >> shift)) % BUCKETS
-}
-
-/// Returns the smallest length of a bucket.
-fn lowest_of(bucket: usize) -> usize {
-    let (shift, quarter) = ((bucket >> 2).saturating_sub(1), bucket & 3);
-    match shift {
-        0 => 0,
-        1..62 => ((4 + quarter) << shift) + 1,
-        _ => usize::MAX,
-    }
+/// Returns the first of the sizes that holds `len`, or how many they are.
+fn first_of(sizes: &[usize], len: usize) -> usize {
+    sizes.partition_point(|size| *size < len)
 }
 
 /// Fills the beginning of `sizes` and returns it.
@@ -185,8 +173,24 @@ mod tests {
         for list in [vec![], vec![0], vec![65], vec![32], vec![2 << 30], vec![128, 64], vec![64, 64], many] {
             assert!(ClassTable::new(&Classes::List(list.clone())).is_err(), "{list:?}");
         }
-        for (min, max) in [(0, 1024), (128, 1024), (300, 1024), (1024, 512), (256, 2 << 30)] {
-            assert!(ClassTable::new(&Classes::FourPerDoubling { min, max }).is_err());
+        for (min, max) in [(0, 1024), (128, 1024), (300, 1024), (768, 4096), (1024, 512), (256, 2 << 30)] {
+            let error = ClassTable::new(&Classes::FourPerDoubling { min, max }).err().expect("impossible");
+            assert!(error.message().contains("of four per doubling is"), "{error}");
         }
+    }
+
+    #[test]
+    fn four_per_doubling_begin_with_the_smallest_and_end_with_the_largest() {
+        for (min, max, sizes) in [
+            (256, 256, &[256][..]),
+            (256, 320, &[256, 320]),
+            (512, 1100, &[512, 640, 768, 896, 1024, 1152]),
+            (512, 1024, &[512, 640, 768, 896, 1024]),
+        ] {
+            let table = ClassTable::new(&Classes::FourPerDoubling { min, max }).expect("possible");
+            assert_eq!(table.sizes(), sizes);
+        }
+        let most = ClassTable::new(&Classes::FourPerDoubling { min: 256, max: CLASS_MAX }).expect("possible");
+        assert_eq!((most.sizes().len(), most.sizes().last()), (4 * 22 + 1, Some(&CLASS_MAX)));
     }
 }

@@ -182,3 +182,93 @@ impl Depot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BufferPool, Lease};
+
+    fn leases(count: usize) -> Vec<Lease> {
+        let pool = BufferPool::new("depots").expect("a pool");
+        (0..count).map(|_| pool.get(64).expect("a lease")).collect()
+    }
+
+    /// Takes up to `most` entries; the addresses of their buffers.
+    fn take(depot: &Depot, home: usize, most: usize) -> Vec<*mut u8> {
+        let mut taken = Vec::new();
+        assert_eq!(depot.take(home, most, |entry| taken.push(entry.data)), taken.len());
+        taken
+    }
+
+    #[test]
+    fn a_list_of_the_doomed_counts_what_is_in_it() {
+        let leases = leases(3);
+        let mut doomed = Doomed::default();
+        for (number, lease) in leases.iter().enumerate() {
+            let len = lease.slot().len.load(Ordering::Relaxed);
+            doomed.push(Entry::of(lease.slot()));
+            assert_eq!(doomed.count, number + 1);
+            assert_ne!(lease.slot().len.load(Ordering::Relaxed), len);
+        }
+        for left in (0..3).rev() {
+            let entry = doomed.pop().expect("one more");
+            assert_eq!((entry.data.cast_const(), doomed.count), (leases[left].as_ptr(), left));
+            entry.slot.len.store(64, Ordering::Relaxed);
+        }
+        assert!(doomed.pop().is_none());
+    }
+
+    #[test]
+    fn a_taker_looks_into_its_own_stripe_first_and_then_into_the_others() {
+        let leases = leases(8);
+        let depot = Depot::new(4).expect("memory");
+        let mut rejected = Doomed::default();
+        for (number, lease) in leases.iter().enumerate() {
+            depot.give(number % 4, std::iter::once(Entry::of(lease.slot())), &mut rejected);
+        }
+        let data: Vec<_> = leases.iter().map(|lease| lease.as_ptr().cast_mut()).collect();
+        // The last one given is taken first, and only from one stripe at a time.
+        assert_eq!(take(&depot, 2, 1), [data[6]]);
+        assert_eq!(take(&depot, 2, 9), [data[2]]);
+        assert_eq!(take(&depot, 2, 9), [data[3], data[7]]);
+        assert_eq!(take(&depot, 3 + 4, 9), [data[0], data[4]]);
+        // Somebody else was quicker in the first stripe where there seemed to be one.
+        depot.stripes[0].count.store(1, Ordering::Relaxed);
+        assert_eq!(take(&depot, 0, 9), [data[1], data[5]]);
+        assert_eq!((take(&depot, 0, 9).len(), depot.len(), rejected.count), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_sealed_depot_refuses_and_a_drained_one_does_not() {
+        let leases = leases(3);
+        let depot = Depot::new(1).expect("memory");
+        let mut doomed = Doomed::default();
+        let give = |number: usize, doomed: &mut Doomed| {
+            depot.give(0, std::iter::once(Entry::of(leases[number].slot())), doomed);
+        };
+        give(0, &mut doomed);
+        depot.drain(1, false, &mut doomed);
+        assert_eq!((doomed.count, depot.len()), (1, 0));
+        give(1, &mut doomed);
+        assert_eq!((doomed.count, depot.len()), (1, 1));
+        depot.drain(usize::MAX, true, &mut doomed);
+        depot.drain(usize::MAX, false, &mut doomed);
+        give(2, &mut doomed);
+        assert_eq!((doomed.count, depot.len()), (3, 0));
+        while let Some(entry) = doomed.pop() {
+            entry.slot.len.store(64, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_mostly_empty_becomes_shorter() {
+        let lease = &leases(1)[0];
+        for (capacity, len, left) in [(256, 1, 256), (257, 1, 64), (400, 100, 400), (401, 100, 200), (1000, 32, 64)] {
+            let mut shelf = Shelf { entries: Vec::with_capacity(capacity), low: 0, sealed: false };
+            assert_eq!(shelf.entries.capacity(), capacity);
+            shelf.entries.resize(len, Entry::of(lease.slot()));
+            shelf.shrink();
+            assert_eq!((shelf.entries.capacity(), shelf.entries.len()), (left, len), "{capacity} for {len}");
+        }
+    }
+}

@@ -332,3 +332,20 @@ pub(crate) fn record(entry: Entry, len: usize, site: Site) {
     slot.site.store(site.bits(), Ordering::Relaxed);
     slot.taken.store(clock::coarse(), Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_the_clock_does_not_count_is_a_century() {
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let until = |timeout| match Patience::within(timeout) {
+            Patience::Until(until) => until,
+            _ => unreachable!("a deadline"),
+        };
+        let now = Instant::now();
+        assert!(until(Duration::MAX) > now + 99 * year && until(Duration::MAX) < now + 101 * year);
+        assert!(until(year) >= now + year && until(year) < now + 2 * year);
+    }
+}

@@ -186,3 +186,40 @@ pub(crate) fn last(index: usize) -> Option<Past> {
 pub(crate) fn past(index: usize, handle: u64) -> Option<Past> {
     last(index).filter(|past| past.handle == handle)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_fork_waits_for_whoever_writes_down_a_lease() {
+        let done = AtomicBool::new(false);
+        let (begin, begun) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                with(0, |_| {
+                    begin.send(()).expect("the test waits");
+                    std::thread::sleep(Duration::from_millis(10));
+                    done.store(true, Ordering::Relaxed);
+                });
+            });
+            begun.recv().expect("begun");
+            lock_for_fork();
+            assert!(done.load(Ordering::Relaxed));
+            // SAFETY: taken by this thread in the line above.
+            unsafe { unlock_after_fork() };
+        });
+    }
+
+    #[test]
+    fn a_thread_without_a_name_is_its_number() {
+        let place = Site::interned("app.py", 1, "");
+        assert_eq!(Act::by(place, 4711).to_string(), " at app.py:1 by thread 4711");
+        assert_eq!(Act::by(Site::NONE, 0).to_string(), "");
+        assert!(Act::now(place).to_string().starts_with(" at app.py:1 by thread \""));
+    }
+}

@@ -216,26 +216,32 @@ impl Inner {
             return None;
         }
         let home = self.next_home.fetch_add(1, Ordering::Relaxed);
-        let budget = self.reserve_for_cache();
+        let (budget, reserved) = self.take_share(|budget| cache::most_kept(self.table.sizes(), budget));
         let Some(cache) = ThreadCache::new(self, home, budget) else {
-            self.unreserve(budget);
+            self.unreserve(reserved);
             return None;
         };
         if !registry::enlist(self, &cache) {
-            self.unreserve(budget);
+            self.unreserve(reserved);
             return None;
         }
         cache::remember(cache);
         cache::find(self.id)
     }
 
-    /// Takes a new cache's share out of what may be retained: what the options say, or less where many threads
-    /// share it, so that all caches together have at most half. Depots that are full make room.
-    pub(crate) fn reserve_for_cache(&self) -> usize {
+    /// Takes a new stock's share out of what may be retained, as [`Inner::take_share`].
+    pub(crate) fn reserve_for_stock(&self) -> usize {
         if self.table.smallest() > CACHED_MAX || self.goes_the_long_way() {
             return 0;
         }
-        let mut budget = 0;
+        self.take_share(|budget| budget).1
+    }
+
+    /// Takes a new cache's share out of what may be retained: what the options say, or less where many threads
+    /// share it, so that all caches together have at most half. Depots that are full make room. Returns the share, and what
+    /// of it is `used`, which is what is taken.
+    fn take_share(&self, used: impl Fn(usize) -> usize) -> (usize, usize) {
+        let (mut budget, mut taken) = (0, 0);
         let _ = self.reserved_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |reserved| {
             let left = (self.max_retained_bytes / 2).saturating_sub(reserved);
             // A thread never takes more than an eighth of what is left, so that later ones find something.
@@ -243,17 +249,18 @@ impl Inner {
             if budget < CACHE_MIN {
                 budget = 0;
             }
-            Some(reserved + budget)
+            taken = used(budget);
+            Some(reserved + taken)
         });
         let reserved = self.reserved_bytes.load(Ordering::Relaxed);
         let excess = (self.depot_bytes.load(Ordering::Relaxed) + reserved).saturating_sub(self.max_retained_bytes);
         if excess > 0 {
             self.destroy_idle(excess);
         }
-        budget
+        (budget, taken)
     }
 
-    /// Gives back what `reserve_for_cache` took.
+    /// Gives back what `take_share` took.
     pub(crate) fn unreserve(&self, bytes: usize) {
         self.reserved_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }

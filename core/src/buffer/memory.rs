@@ -294,6 +294,162 @@ mod tests {
         assert_eq!(mapping_len(isize::MAX as usize), None);
     }
 
+    /// What the kernel says of the mapping that an address is in: its flags, two letters each.
+    fn flags_at(address: *const u8) -> Vec<String> {
+        let maps = std::fs::read_to_string("/proc/self/smaps").expect("maps");
+        let mut inside = false;
+        for line in maps.lines() {
+            let range = line.split(' ').next().and_then(|word| word.split_once('-'));
+            let ends = range.map(|(start, end)| (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)));
+            if let Some((Ok(start), Ok(end))) = ends {
+                inside = (start..end).contains(&(address as usize));
+            } else if let (true, Some(flags)) = (inside, line.strip_prefix("VmFlags:")) {
+                return flags.split_whitespace().map(str::to_owned).collect();
+            }
+        }
+        Vec::new()
+    }
+
+    fn has(address: *const u8, flag: &str) -> bool {
+        flags_at(address).iter().any(|one| one == flag)
+    }
+
+    #[test]
+    fn huge_pages_are_asked_for_in_large_mappings_as_far_as_they_are_whole() {
+        let (large, small) = (HUGE_FROM + page_size(), HUGE_FROM - page_size());
+        let base = map(large, page_size()).expect("memory");
+        // A kernel without huge pages shows that nobody asked.
+        if std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+            assert!(has(base.as_ptr(), "hg") && has(base.as_ptr().wrapping_add(HUGE_FROM - 1), "hg"));
+            assert!(!has(base.as_ptr().wrapping_add(HUGE_FROM), "hg"));
+        }
+        let other = map(small, page_size()).expect("memory");
+        assert!(!has(other.as_ptr(), "hg"));
+        assert_eq!(base.as_ptr().align_offset(HUGE_PAGE), 0);
+        for (base, len) in [(base, large), (other, small)] {
+            // SAFETY: mapped above.
+            unsafe { unmap(base, len) };
+        }
+    }
+
+    #[test]
+    fn an_aligned_mapping_keeps_nothing_of_what_is_around_it() {
+        let addresses = || {
+            let status = std::fs::read_to_string("/proc/self/statm").expect("readable");
+            let pages: usize = status.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+            pages * page_size()
+        };
+        let before = addresses();
+        let align = 1 << 30;
+        let mapped: Vec<_> = (0..6).map(|_| map_aligned(page_size(), align).expect("addresses")).collect();
+        // Other tests map little meanwhile.
+        assert!(addresses().saturating_sub(before) < 2 << 30);
+        for base in mapped {
+            assert_eq!(base.as_ptr().align_offset(align), 0);
+            // SAFETY: mapped above.
+            unsafe { unmap(base, page_size()) };
+        }
+        // What happens to stand right has nothing before it.
+        let base = map_aligned(3 * page_size(), page_size()).expect("memory");
+        // SAFETY: as above.
+        unsafe { unmap(base, 3 * page_size()) };
+    }
+
+    #[test]
+    fn forbidden_pages_lose_what_was_in_them_and_come_back_as_zeroes() {
+        let page = page_size();
+        let base = map(3 * page, page).expect("memory");
+        let resident = || {
+            let mut pages = [0_u8; 3];
+            // SAFETY: three pages, three bytes.
+            assert_eq!(unsafe { libc::mincore(base.as_ptr().cast(), 3 * page, pages.as_mut_ptr()) }, 0);
+            pages.map(|page| page & 1)
+        };
+        // SAFETY: three pages of our own.
+        unsafe { base.write_bytes(1, 3 * page) };
+        // SAFETY: inside the mapping.
+        let second = unsafe { base.add(page) };
+        // SAFETY: a page of our own that nobody uses.
+        assert!(unsafe { forbid(second, page) });
+        assert_eq!(resident(), [1, 0, 1]);
+        assert!(!has(second.as_ptr(), "rd") && !has(second.as_ptr(), "wr") && has(base.as_ptr(), "wr"));
+        // SAFETY: as above.
+        unsafe { set_apart(second, page) };
+        assert!(has(second.as_ptr(), "dd"));
+        // SAFETY: as above.
+        assert!(unsafe { allow(second, page) });
+        // SAFETY: accessible again.
+        let bytes = unsafe { std::slice::from_raw_parts(second.as_ptr(), page) };
+        assert!(has(second.as_ptr(), "wr") && bytes.iter().all(|byte| *byte == 0));
+        // SAFETY: mapped above, no reference is left.
+        unsafe { unmap(base, 3 * page) };
+        // SAFETY: addresses where nothing is, which the system refuses.
+        assert!(!unsafe { forbid(NonNull::without_provenance(page.try_into().expect("not 0")), page) });
+        // SAFETY: as above.
+        assert!(!unsafe { allow(NonNull::without_provenance(page.try_into().expect("not 0")), page) });
+    }
+
+    #[test]
+    fn the_processors_of_the_thread_are_counted() {
+        let allowed = |count: usize| {
+            // SAFETY: all zeroes are an empty set.
+            let mut set = unsafe { std::mem::zeroed::<libc::cpu_set_t>() };
+            // SAFETY: changes the set, `count` is at most its room.
+            (0..count).for_each(|number| unsafe { libc::CPU_SET(number, &mut set) });
+            set
+        };
+        let set = |set: &libc::cpu_set_t| {
+            // SAFETY: reads the set; changes where this thread runs.
+            assert_eq!(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set) }, 0);
+        };
+        let ran = std::thread::spawn(move || {
+            // As many as there are: the system leaves out those that the process may not have.
+            set(&allowed(libc::CPU_SETSIZE as usize));
+            let all = cores();
+            let mut one = allowed(0);
+            let first = (0..libc::CPU_SETSIZE as usize).find(|number| {
+                // SAFETY: changes the set, within its room.
+                unsafe { libc::CPU_SET(*number, &mut one) };
+                // SAFETY: as above.
+                let set = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &one) } == 0;
+                // SAFETY: as above.
+                unsafe { libc::CPU_CLR(*number, &mut one) };
+                set
+            });
+            assert!(first.is_some());
+            (all, cores())
+        });
+        let (all, one) = ran.join().expect("no panic");
+        let online = std::thread::available_parallelism().map_or(1, usize::from);
+        assert!(all >= online && one == 1, "{all} of {online}, {one}");
+        assert!(all > 1 || !std::path::Path::new("/sys/devices/system/cpu/cpu1").exists());
+    }
+
+    #[test]
+    fn the_limit_of_addresses_is_the_systems() {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: writes one limit.
+        assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) }, 0);
+        // One that nothing in the tests comes near.
+        let lower = libc::rlimit { rlim_cur: limit.rlim_max.min(1 << 60) - 4096, ..limit };
+        // SAFETY: reads one limit.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const lower) }, 0);
+        let seen = address_space_limit();
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+        assert_eq!(seen as u64, lower.rlim_cur);
+    }
+
+    #[test]
+    fn a_mapping_has_room_for_the_capacity_and_the_tail() {
+        let page = page_size();
+        for (capacity, pages) in [(1, 1), (page - TAIL, 1), (page - TAIL + 1, 2), (page, 2), (10 * page, 11)] {
+            assert_eq!(mapping_len(capacity), Some(pages * page), "{capacity}");
+        }
+        // SAFETY: sysconf only reads its argument.
+        assert_eq!(page as i64, unsafe { libc::sysconf(libc::_SC_PAGESIZE) });
+    }
+
     #[test]
     fn clearing_leaves_untouched_pages_alone() {
         let page = page_size();

@@ -133,7 +133,7 @@ impl Builder {
     }
 
     /// Limits the bytes that each thread keeps for itself; 0 for nothing. Default: 8 MiB, and never more than
-    /// `max_retained_bytes`. Only classes up to 256 KiB are kept.
+    /// `max_retained_bytes`. Only classes up to 1 MiB are kept.
     pub fn thread_cache_bytes(mut self, bytes: usize) -> Builder {
         self.options.thread_cache_bytes = bytes;
         self

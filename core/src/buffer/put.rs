@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::cache;
+use super::cache::{self, BATCH_MAX};
 use super::depot::{Doomed, Entry};
 use super::guard;
 use super::history::{self, Act};
@@ -18,9 +18,6 @@ use crate::options::ClearPolicy;
 use crate::site::Site;
 use crate::tools;
 use crate::trace;
-
-/// The most entries that leave a magazine at a time.
-const BATCH_MAX: usize = 32;
 
 /// Writes the canary behind the length: always inside the capacity and its tail of 64 bytes.
 #[inline(always)]
@@ -161,12 +158,11 @@ impl Inner {
             return;
         };
         let magazine = &cache.magazines()[class];
-        let mut batch = [entry; BATCH_MAX];
+        let mut batch = [entry; BATCH_MAX + 1];
         let mut count = 0;
         if !magazine.push(entry.slot) {
             clock::tick();
-            let most = magazine.batch().min(BATCH_MAX - 1);
-            magazine.spill(most, |cold| {
+            magazine.spill(magazine.batch(), |cold| {
                 batch[count] = cold;
                 count += 1;
             });

@@ -38,6 +38,8 @@ impl Inner {
         let capacity = entry.slot.capacity();
         let class = self.class_of_capacity(capacity);
         fill(entry);
+        // Before others can let it go: the count is never less than nothing.
+        add(&self.classes[class].counts.held, 1);
         let mut ripe = [None; 8];
         let held = {
             let mut quarantine = self.quarantine.lock();
@@ -55,7 +57,6 @@ impl Inner {
             }
             held
         };
-        add(&self.classes[class].counts.held, 1);
         for entry in ripe.into_iter().flatten() {
             self.release_held_back(entry, doomed);
         }
@@ -158,4 +159,31 @@ fn stain(bytes: &[AtomicU8]) -> Option<Stain> {
     let first = bytes.iter().position(changed)?;
     let last = bytes.iter().rposition(changed)?;
     Some(Stain { first, value: bytes[first].load(Ordering::Relaxed), last })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BufferPool;
+
+    #[test]
+    fn what_comes_when_the_quarantine_is_over_is_not_held_back() {
+        for closes in [true, false] {
+            let pool = BufferPool::builder().name("late").check(Check::Full).build().expect("a pool");
+            let inner = pool.inner();
+            let Ok((entry, _)) = inner.create(0) else { unreachable!("there is memory") };
+            if closes {
+                pool.close().expect("not the default pool");
+            } else {
+                pool.set_check(Check::On).expect("not off");
+            }
+            // As a put does that looked at the mode before.
+            let mut doomed = Doomed::default();
+            inner.hold_back(entry, &mut doomed);
+            assert!(inner.quarantine.lock().entries.is_empty());
+            assert_eq!(doomed.count, usize::from(closes));
+            inner.destroy_all(&mut doomed);
+            assert_eq!(pool.stats().retained_buffers, u64::from(!closes));
+        }
+    }
 }

@@ -6,27 +6,29 @@
 //!
 //! *Thread-safe.* *Fork:* handles of the parent are valid in the child's copy.
 
-use std::fmt;
+mod refusal;
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use super::stock::{Kept, Stock, StockBuffer, StockLease, Watch};
 
+use self::refusal::{busy, no_pool, refuse_put, stale, used_too_much};
+pub(crate) use self::refusal::{foreign, foreign_lease, not_a_lease, not_present};
 use super::BufferPool;
 use super::cache;
+use super::classes::TABLE_MAX;
 use super::depot::Entry;
 use super::detached::Detached;
 use super::get::{Patience, record};
 use super::guard;
-use super::history::Act;
-use super::inner::{Inner, add};
+use super::inner::Inner;
 use super::lease::Lease;
 use super::put::{self, arm_canary, disarm_canary};
 use super::registry;
 use super::slot::{self, Refused, Slot};
 use super::strong::Strong;
 use crate::error::{Error, ErrorKind, Result};
-use crate::misuse;
 use crate::options::ClearPolicy;
 use crate::report;
 use crate::site::Site;
@@ -54,16 +56,6 @@ pub fn pool(pool_id: u64) -> Result<BufferPool> {
 
 fn find_pool(pool_id: u64) -> Result<Strong> {
     registry::find(pool_id).filter(|inner| inner.handles.load(Ordering::Relaxed) > 0).ok_or_else(|| no_pool(pool_id))
-}
-
-#[cold]
-fn no_pool(pool_id: u64) -> Error {
-    Error::new(
-        ErrorKind::InvalidHandle,
-        format_args!(
-            "{pool_id:#x} is no pool, or one that was freed; use the number that the pool's creation returned"
-        ),
-    )
 }
 
 /// Keeps a pool open for callers that only have its number, until [`release`]. Returns the number.
@@ -105,9 +97,12 @@ pub fn get(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
 /// that `get` must be asked; nothing was counted.
 #[inline(always)]
 pub fn get_idle(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
-    let cache = cache::at_front(cache::front_of(pool_id));
+    if len > TABLE_MAX {
+        return None;
+    }
+    let cache = cache::at_front_of_library(cache::front_of(pool_id));
     let inner = cache.enter_by_id(pool_id)?;
-    let popped = cache.pop(inner.table.index(len), len);
+    let popped = inner.table.index_by_table(len).and_then(|class| cache.pop(class, len));
     cache.leave();
     Some(issue(inner, Entry::of(popped?), len, site))
 }
@@ -208,7 +203,7 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
     if slot.handle.load(Ordering::Acquire) != lease_id {
         return Idle::Untouched;
     }
-    let cache = cache::at_front(cache::front_of(pool_id));
+    let cache = cache::at_front_of_library(cache::front_of(pool_id));
     let Some(inner) = cache.enter_by_id(pool_id) else {
         return Idle::Untouched;
     };
@@ -218,21 +213,19 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
         None => inner.clear != ClearPolicy::OnPut,
     };
     // The first look at the pins pairs with the increment in `pin`, as the second below.
-    if !clean
-        || !std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner)
-        || slot.pins.load(Ordering::SeqCst) != 0
-        || !slot.end_handle(lease_id)
-    {
+    let plain =
+        clean && std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner) && slot.pins.load(Ordering::SeqCst) == 0;
+    let Some(next) = (if plain { slot.advance(lease_id) } else { None }) else {
         cache.leave();
         return Idle::Untouched;
-    }
+    };
     // From here on the buffer is this thread's.
     let found = if slot.pins.load(Ordering::SeqCst) != 0 {
         Found::Pin
     } else if inner.has_canaries() && !disarm_canary(Entry::of(slot), len, lease_id) {
         Found::Damage
     // A worn out slot never goes through a cache, which would hand it out once more.
-    } else if slot.is_worn_out() || !cache.push(usize::from(slot.class()), slot, len) {
+    } else if slot::is_behind_last(next) || !cache.push(usize::from(slot.class()), slot, len) {
         Found::NoRoom
     } else {
         slot.taken.store(0, Ordering::Relaxed);
@@ -341,112 +334,6 @@ fn take_back_put(slot: &Slot, lease_id: u64, len: usize) -> Error {
     busy(slot, len)
 }
 
-#[cold]
-fn busy(slot: &Slot, len: usize) -> Error {
-    // Another thread may have unpinned and put the lease since, and let go of its pool.
-    let own = OfPool(registry::find_at(slot.pool_of_any()));
-    let got = put::got_of_any(slot, own.0.as_deref());
-    Error::new(
-        ErrorKind::Busy,
-        format_args!(
-            "a lease of {len} bytes{own}, got{got}, is pinned and stays live; unpin it, or wait for the operation that pinned \
-             it"
-        ),
-    )
-}
-
-#[cold]
-fn used_too_much(used: usize, len: usize) -> Error {
-    Error::invalid(format_args!("used is {used}, the lease has {len} bytes; it stays live"))
-}
-
-#[cold]
-#[inline(never)]
-pub(crate) fn not_a_lease(lease_id: u64) -> Error {
-    Error::new(
-        ErrorKind::InvalidHandle,
-        format_args!("{lease_id:#x} is no lease of this process; use the id that get returned"),
-    )
-}
-
-/// Words the pool of a lease, where it is known.
-struct OfPool(Option<Strong>);
-
-impl fmt::Display for OfPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(inner) => write!(f, " of pool \"{}\"", inner.name),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Counts and words the put of another pool's live lease into `inner`.
-#[cold]
-pub(crate) fn foreign(inner: &Inner, slot: &Slot, here: Site) -> Error {
-    // A stock's: what its owner lends of it is not known here.
-    let known = slot.taken.load(Ordering::Relaxed) != 0;
-    let lease = known.then(|| {
-        // The lease may be over since, and its pool gone.
-        let pool = registry::find_at(slot.pool_of_any());
-        (slot.len.load(Ordering::Relaxed), put::got_of_any(slot, pool.as_deref()))
-    });
-    foreign_lease(inner, slot, lease, here)
-}
-
-/// As [`foreign`], of a lease whose length and get the caller knows.
-#[cold]
-pub(crate) fn foreign_lease(inner: &Inner, slot: &Slot, lease: Option<(usize, Act)>, here: Site) -> Error {
-    add(&inner.counts.foreign_puts, 1);
-    let own = OfPool(registry::find_at(slot.pool.load(Ordering::Relaxed)));
-    let here = if here.is_known() { Act::of(here) } else { Act::default() };
-    let name = &inner.name;
-    let kind = ErrorKind::ForeignLease;
-    match lease {
-        None => Error::new(
-            kind,
-            format_args!("a lease{own} was put into pool \"{name}\"{here}; it stays live, put it where it was got"),
-        ),
-        Some((len, got)) => Error::new(
-            kind,
-            format_args!(
-                "a lease of {len} bytes{own}, got{got}, was put into pool \"{name}\"{here}; it stays live, put it where it \
-                 was got"
-            ),
-        ),
-    }
-}
-
-/// Tells why a put whose handle does not match is refused.
-#[cold]
-#[inline(never)]
-fn refuse_put(pool_id: u64, slot: &Slot, lease_id: u64, site: Site) -> Error {
-    if !slot.was_valid(lease_id) {
-        return not_a_lease(lease_id);
-    }
-    match registry::find(pool_id) {
-        None => no_pool(pool_id),
-        Some(inner) => misuse::of_ended(Some(&inner), ErrorKind::DoublePut, slot, lease_id, site),
-    }
-}
-
-/// Tells why a handle that does not match is refused by `put` or a token by a stock.
-#[cold]
-pub(crate) fn not_present(slot: &Slot, lease_id: u64, site: Site) -> Error {
-    if !slot.was_valid(lease_id) {
-        return not_a_lease(lease_id);
-    }
-    let pool = pool_of_ended(slot);
-    misuse::of_ended(pool.as_deref(), ErrorKind::DoublePut, slot, lease_id, site)
-}
-
-/// Returns the pool that a slot's buffer belongs to, or belonged to while the slot is free.
-fn pool_of_ended(slot: &Slot) -> Option<Strong> {
-    let address = slot.pool_of_any();
-    // Whoever takes the slot meanwhile writes something that is no pool's id.
-    if address.is_null() { registry::find(slot.len.load(Ordering::Acquire) as u64) } else { registry::find_at(address) }
-}
-
 /// Finds the slot of a live lease.
 #[inline]
 pub(crate) fn check(lease_id: u64) -> Result<&'static Slot> {
@@ -455,16 +342,6 @@ pub(crate) fn check(lease_id: u64) -> Result<&'static Slot> {
         Some(slot) => Err(stale(slot, lease_id)),
         None => Err(not_a_lease(lease_id)),
     }
-}
-
-#[cold]
-#[inline(never)]
-fn stale(slot: &Slot, lease_id: u64) -> Error {
-    if !slot.was_valid(lease_id) {
-        return not_a_lease(lease_id);
-    }
-    let pool = pool_of_ended(slot);
-    misuse::of_ended(pool.as_deref(), ErrorKind::UseAfterPut, slot, lease_id, Site::NONE)
 }
 
 /// Returns a live lease's address, length and capacity.

@@ -285,3 +285,54 @@ fn delist(cache: &ThreadCache, doomed: &mut Doomed) -> Option<Strong> {
 pub(crate) fn forget_all() {
     lock().members.clear();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::BufferPool;
+
+    #[test]
+    fn a_fork_waits_for_whoever_is_in_its_cache() {
+        let pool = BufferPool::new("held").expect("a pool");
+        let done = AtomicBool::new(false);
+        let (begin, begun) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let cache = pool.inner().own_cache().expect("memory");
+                assert!(cache.enter(pool.inner().as_ptr()));
+                begin.send(()).expect("the test waits");
+                std::thread::sleep(Duration::from_millis(10));
+                done.store(true, Ordering::Relaxed);
+                cache.leave();
+            });
+            begun.recv().expect("begun");
+            let mut registry = lock();
+            let member = registry.member(pool.id()).expect("registered");
+            member.hold();
+            assert!(done.load(Ordering::Relaxed));
+            member.let_go();
+        });
+    }
+
+    #[test]
+    fn a_pool_is_known_as_long_as_one_of_its_leases_lives() {
+        for check in ["on", "sample:1"] {
+            for len in [10, 100_000, 1 << 20, 40 << 20] {
+                let builder = BufferPool::builder().name("known").check(check.parse().expect("a mode"));
+                let pool = builder.build().expect("a pool");
+                let id = pool.id();
+                let leases = [pool.get(len).expect("a lease"), pool.get(len).expect("a lease")];
+                drop(pool);
+                let [first, last] = leases;
+                drop(first);
+                assert!(find(id).is_some(), "{check} {len}");
+                drop(last);
+                assert!(find(id).is_none(), "{check} {len}");
+            }
+        }
+    }
+}

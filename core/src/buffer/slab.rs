@@ -114,6 +114,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_slab_has_256_kib_or_four_buffers() {
+        for (capacity, align, len) in [(64, 64, 256 << 10), (32 << 10, 64, 256 << 10), (64, 128 << 10, 512 << 10)] {
+            assert_eq!(Slabs::new(capacity, align).slab_len, len, "{capacity} {align}");
+        }
+    }
+
+    #[test]
     fn buffers_are_apart_reused_and_given_back() {
         for (capacity, align) in [(64, 64), (512, 64), (1024, 4096), (16 << 10, 64), (60 << 10, 64)] {
             let mut slabs = Slabs::new(capacity, align);

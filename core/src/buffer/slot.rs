@@ -163,7 +163,14 @@ impl Slot {
     /// half makes this thread's earlier accesses to the data happen before those of the next tenant.
     #[inline(always)]
     pub(crate) fn end_handle(&self, handle: u64) -> bool {
-        self.handle.compare_exchange(handle, self.successor(handle), Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        self.advance(handle).is_some()
+    }
+
+    /// As [`Slot::end_handle`]. Returns the handle that the slot has now.
+    #[inline(always)]
+    pub(crate) fn advance(&self, handle: u64) -> Option<u64> {
+        let next = self.successor(handle);
+        self.handle.compare_exchange(handle, next, Ordering::SeqCst, Ordering::Relaxed).ok().map(|_| next)
     }
 
     /// As [`Slot::end_handle`], unless the lease is pinned.
@@ -221,7 +228,7 @@ impl Slot {
     /// Says whether the slot's handles are used up, so that it may not serve one more lease.
     #[inline(always)]
     pub(crate) fn is_worn_out(&self) -> bool {
-        self.handle.load(Ordering::Relaxed) <= INDEX_MASK
+        is_behind_last(self.handle.load(Ordering::Relaxed))
     }
 
     /// Says what became of a handle that was not the present one: `true` when it was valid once.
@@ -332,6 +339,12 @@ pub(crate) fn fill_random(words: &mut [u64]) {
             *word = RandomState::new().hash_one(number);
         }
     }
+}
+
+/// Says whether a slot with this handle is worn out, see [`Slot::is_worn_out`].
+#[inline(always)]
+pub(crate) fn is_behind_last(handle: u64) -> bool {
+    handle <= INDEX_MASK
 }
 
 /// Returns the index of the slot that a handle names.

@@ -187,7 +187,7 @@ impl Stock {
     /// `NO_MEMORY`.
     pub fn new(pool: &BufferPool) -> Result<Stock> {
         let inner = pool.inner();
-        let share = inner.reserve_for_cache();
+        let share = inner.reserve_for_stock();
         match Block::new(inner.table.sizes().len(), share) {
             Some(block) if inner.enlist_block(block) => return Ok(Stock { pool: pool.clone(), block }),
             Some(block) => block.end(),
@@ -211,7 +211,7 @@ impl Stock {
     /// while its pool kept nothing for threads gets its share when it asks later.
     pub fn share(&self) -> usize {
         if self.block.share() == 0 {
-            self.block.set_share(self.pool.inner().reserve_for_cache());
+            self.block.set_share(self.pool.inner().reserve_for_stock());
         }
         self.block.share()
     }

@@ -82,3 +82,21 @@ fn tick(task: &Task) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BufferPool;
+
+    #[test]
+    fn a_thread_that_is_woken_early_waits_for_the_rest_of_its_interval() {
+        let hour = Duration::from_secs(3600);
+        let pool = BufferPool::builder().name("hourly").maintain_every(hour).build().expect("a pool");
+        drop(pool.get(1 << 20).expect("a lease"));
+        for _ in 0..20 {
+            pool.inner().wake_all();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(pool.stats().retained_buffers, 1);
+    }
+}

@@ -53,3 +53,29 @@ pub(crate) fn relax(tries: u32) {
         _ => std::thread::sleep(Duration::from_micros(50)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often this thread went to sleep of its own will.
+    fn sleeps() -> libc::c_long {
+        // SAFETY: integers, which may all be zero.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: writes one rusage.
+        assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) }, 0);
+        usage.ru_nvcsw
+    }
+
+    #[test]
+    fn who_waits_spins_and_yields_before_it_sleeps() {
+        let awake = [0, 1, 63, 64, 255];
+        // Once before, for the code to be in memory.
+        awake.into_iter().for_each(relax);
+        let before = sleeps();
+        awake.into_iter().for_each(relax);
+        assert_eq!(sleeps(), before);
+        [256, 1000, u32::MAX].into_iter().for_each(relax);
+        assert!(sleeps() >= before + 3);
+    }
+}

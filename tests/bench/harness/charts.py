@@ -96,7 +96,8 @@ class Painter:
         figure, grid = self.plt.subplots(down, across, figsize=(4.2 * across, 0.6 + 3.4 * down), squeeze=False)
         for axes, (contender, size, rows) in zip(grid.flat, cells):
             where = range(len(rows))
-            spread = [[row["ns"] - row["ns_min"] for row in rows], [row["ns_max"] - row["ns"] for row in rows]]
+            # A program's own least round may be above the median over the runs, which is of another quantity.
+            spread = [[max(0, row["ns"] - row["ns_min"]) for row in rows], [max(0, row["ns_max"] - row["ns"]) for row in rows]]
             colours = ["black" if row["peer"].startswith("millpond") else "steelblue" for row in rows]
             axes.barh(where, [row["ns"] for row in rows], color=colours, xerr=spread, error_kw={"elinewidth": 0.8, "ecolor": "gray"})
             axes.set_yticks(list(where), [row["peer"] for row in rows], fontsize=7)

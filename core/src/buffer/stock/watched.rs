@@ -349,6 +349,20 @@ mod tests {
     }
 
     #[test]
+    fn kept_memory_is_not_cleared_in_a_pool_that_never_clears() {
+        let pool = BufferPool::builder().name("never").clear(ClearPolicy::Never).build().expect("a pool");
+        let stock = Stock::new(&pool).expect("a stock");
+        let first = lease(&stock, 1000, false).lease;
+        // SAFETY: the lease's memory.
+        unsafe { first.data.write_bytes(9, 1000) };
+        drop(stock.put_kept(first.id, 1000, Site::NONE).expect("live").expect("of a class"));
+        let again = lease(&stock, 1000, false).lease;
+        // SAFETY: as above.
+        let bytes = unsafe { std::slice::from_raw_parts(again.data, 1000) };
+        assert!(again.data == first.data && bytes.iter().all(|byte| *byte == 9));
+    }
+
+    #[test]
     fn a_write_into_memory_that_is_kept_in_mode_full_is_found() {
         let (pool, stock) = pool("kept in full");
         pool.set_check(Check::Full).expect("not off");

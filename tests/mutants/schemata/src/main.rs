@@ -1,8 +1,9 @@
 //! Puts many mutants of one source file into it at once, each behind a condition, so that one build holds them all.
 //!
 //! `schemata FILE < mutants.json` reads what `cargo mutants --list --json` says of the file, each mutant with a number `id`
-//! beside it, and prints `{"source": …, "ids": […]}`: the file with the mutants that can be switched on at run time. The others
-//! (in constant expressions, in macros) must be built one by one.
+//! beside it, and prints `{"source": …, "ids": […], "constant": […]}`: the file with the mutants that can be switched on at run
+//! time. The others (in constant expressions, in macros) must be built one by one, and so those of constant functions that are
+//! not caught: what the compiler computes with them is not mutated.
 //!
 //! A condition is asked at the mutant's own place: `a + b` becomes a match whose arms are the mutants of this `+`, and the last
 //! one the original.
@@ -76,6 +77,10 @@ struct Finder<'a> {
     edits: Vec<Edit>,
     /// How many constant expressions enclose the present place.
     constant: u32,
+    /// How many constant functions.
+    functions: u32,
+    /// The mutants in them.
+    in_constant: Vec<u64>,
     source: &'a str,
 }
 
@@ -88,10 +93,14 @@ fn key(span: Span) -> (usize, usize) {
     (span.start().line, span.start().column + 1)
 }
 
-impl Finder<'_> {
-    fn at(&self, span: Span, genre: &str) -> Vec<&Mutant> {
+impl<'a> Finder<'a> {
+    fn at(&mut self, span: Span, genre: &str) -> Vec<&'a Mutant> {
         let found = self.mutants.get(&key(span));
-        found.into_iter().flatten().filter(|mutant| mutant.genre == genre).collect()
+        let found: Vec<&Mutant> = found.into_iter().flatten().filter(|mutant| mutant.genre == genre).collect();
+        if self.functions > 0 {
+            self.in_constant.extend(found.iter().map(|mutant| mutant.id));
+        }
+        found
     }
 
     fn push(&mut self, (start, end): (usize, usize), what: What) {
@@ -101,7 +110,7 @@ impl Finder<'_> {
     }
 
     fn function(&mut self, constant: bool, block: &Block) {
-        self.constant += u32::from(constant);
+        self.functions += u32::from(constant);
         if let Some(first) = block.stmts.first() {
             let body = range(block.brace_token.span.open()).1;
             let returns: String = self
@@ -114,7 +123,7 @@ impl Finder<'_> {
             }
         }
         self.visit_block(block);
-        self.constant -= u32::from(constant);
+        self.functions -= u32::from(constant);
     }
 
     fn inside(&mut self, visit: impl FnOnce(&mut Self)) {
@@ -318,7 +327,14 @@ fn main() {
         });
     }
     let file = syn::parse_file(&source).expect("Rust");
-    let mut finder = Finder { mutants: &mutants, edits: Vec::new(), constant: 0, source: &source };
+    let mut finder = Finder {
+        mutants: &mutants,
+        edits: Vec::new(),
+        constant: 0,
+        functions: 0,
+        in_constant: Vec::new(),
+        source: &source,
+    };
     finder.visit_file(&file);
     let mut edits = finder.edits;
     // From the outside in; of two at one place the wider one first.
@@ -336,5 +352,5 @@ fn main() {
         .filter(|mutant| !ids.contains(&mutant.id))
         .map(|mutant| mutant.name.as_str())
         .collect();
-    println!("{}", serde_json::json!({ "source": text, "ids": ids, "left": left }));
+    println!("{}", serde_json::json!({ "source": text, "ids": ids, "constant": finder.in_constant, "left": left }));
 }

@@ -1,0 +1,171 @@
+//! How much a pool keeps idle: never more than it may, and as much as it may however often things come and go.
+
+use millpond::raw::Stock;
+use millpond::{BufferPool, Builder, Classes, Lease, Site, Stats};
+
+const MIB: usize = 1 << 20;
+
+fn builder(name: &str, sizes: &[usize]) -> Builder {
+    BufferPool::builder().name(name).classes(Classes::List(sizes.to_vec()))
+}
+
+fn rest(pool: &BufferPool) -> Stats {
+    let stats = pool.stats();
+    assert_eq!(stats.check(), Ok(()));
+    stats
+}
+
+fn get(pool: &BufferPool, len: usize, count: usize) -> Vec<Lease> {
+    (0..count).map(|_| pool.get(len).expect("a lease")).collect()
+}
+
+#[test]
+fn a_buffer_that_comes_and_goes_is_kept_each_time() {
+    let pool = builder("one", &[2 * MIB]).max_retained_bytes(6 * MIB).build().expect("a pool");
+    for _ in 0..10 {
+        drop(get(&pool, 2 * MIB, 3));
+    }
+    let stats = rest(&pool);
+    assert_eq!((stats.created, stats.discarded, stats.retained_bytes), (3, 0, 6 * MIB as u64));
+}
+
+#[test]
+fn what_was_given_back_to_the_system_makes_room_again() {
+    let pool = builder("room", &[2 * MIB, 4 * MIB]).max_retained_bytes(16 * MIB).build().expect("a pool");
+    let fill = || {
+        drop((get(&pool, 2 * MIB, 4), get(&pool, 4 * MIB, 2)));
+        let stats = rest(&pool);
+        assert_eq!((stats.retained_bytes, stats.discarded), (16 * MIB as u64, 0));
+    };
+    for _ in 0..3 {
+        fill();
+        assert_eq!(pool.trim(), 16 * MIB);
+        fill();
+        // The first look finds that nothing was idle all the time, the second one takes half of each class.
+        assert_eq!((pool.maintain(), pool.maintain()), (0, 8 * MIB));
+        fill();
+    }
+}
+
+#[test]
+fn threads_stocks_and_depots_keep_no_more_than_the_pool_may() {
+    let most = 512 << 10;
+    let pool = builder("together", &[4096]).max_retained_bytes(most).thread_cache_bytes(32 << 10).build();
+    let pool = pool.expect("a pool");
+    drop(get(&pool, 4096, 200));
+    let full = rest(&pool).retained_bytes as usize;
+    assert!(full <= most && full > most - (64 << 10), "{full} of {most}");
+    // A stock's share is taken from what the depots keep.
+    let stock = Stock::new(&pool).expect("a stock");
+    let share = stock.share();
+    let left = rest(&pool).retained_bytes as usize;
+    assert!(share >= 16 << 10 && left + share <= most, "{left} and {share} of {most}");
+    // What a stock keeps beyond its share too.
+    pool.trim();
+    let counters = stock.counters().0;
+    let mut kept = Vec::new();
+    while kept.len() * 4096 < share || stock.may_keep(0) {
+        kept.push(stock.take(0).expect("a buffer").token);
+        // SAFETY: the idle buffers of the first class, in the block of a stock that is this test's.
+        unsafe { counters.wrapping_add(2 + 2).write(kept.len() as f64) };
+    }
+    drop(get(&pool, 4096, 200));
+    let stats = rest(&pool);
+    assert!(stats.retained_bytes as usize <= most, "{} of {most}", stats.retained_bytes);
+}
+
+#[test]
+fn what_an_ended_stock_had_reserved_is_free_again() {
+    let pool = builder("shares", &[4096]).max_retained_bytes(MIB).thread_cache_bytes(64 << 10).build();
+    let pool = pool.expect("a pool");
+    for _ in 0..20 {
+        assert_eq!(Stock::new(&pool).expect("a stock").share(), 64 << 10);
+    }
+}
+
+#[test]
+fn a_thread_keeps_something_of_classes_up_to_1_mib_and_from_16_kib_in_all() {
+    let share = |size: usize, bytes: usize| {
+        let pool = builder("share", &[size]).thread_cache_bytes(bytes).build().expect("a pool");
+        Stock::new(&pool).expect("a stock").share()
+    };
+    assert_eq!((share(MIB, MIB), share(MIB + 64, MIB)), (MIB, 0));
+    assert_eq!((share(512, 16 << 10), share(512, (16 << 10) - 1)), (16 << 10, 0));
+}
+
+/// How many pages of a buffer are in memory when a lease of `len` bytes of which the first was written is put, `times` over.
+fn resident_after(pool: &BufferPool, len: usize, times: usize) -> usize {
+    let mut data = std::ptr::null_mut();
+    let mut capacity = 0;
+    for _ in 0..times {
+        let mut lease = pool.get(len).expect("a lease");
+        lease[0] = 1;
+        (data, capacity) = (lease.as_mut_ptr(), lease.capacity());
+    }
+    let mut pages = vec![0_u8; capacity / 4096];
+    // SAFETY: looks at the buffer, which is idle and stays mapped.
+    assert_eq!(unsafe { libc::mincore(data.cast(), capacity, pages.as_mut_ptr()) }, 0);
+    pages.iter().filter(|page| **page & 1 == 1).count()
+}
+
+#[test]
+fn pages_that_nobody_touched_stay_so_where_tenants_use_little_of_a_large_buffer() {
+    for (len, times, resident) in [
+        // Few pages are overwritten sooner than looked for. The canary stands on one more.
+        (252 << 10, 1, 63 + 1),
+        (256 << 10, 1, 1 + 1),
+        (300 << 10, 1, 1 + 1),
+        (300 << 10, 5, 1 + 1),
+        // Where tenants use half of the buffer, nobody looks a second time.
+        (600 << 10, 1, 1 + 1),
+        (600 << 10, 2, 150 + 1),
+    ] {
+        let pool = builder("untouched", &[MIB]).build().expect("a pool");
+        assert_eq!(resident_after(&pool, len, times), resident, "{len} bytes, {times} times");
+        // What they read there is zero all the same.
+        assert!(pool.get(MIB).expect("a lease").iter().all(|byte| *byte == 0));
+        rest(&pool);
+    }
+}
+
+#[test]
+fn detached_memory_goes_back_to_the_system_with_its_owner() {
+    let addresses = || {
+        let status = std::fs::read_to_string("/proc/self/statm").expect("readable");
+        let pages: usize = status.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+        pages * 4096
+    };
+    let pool = builder("detached", &[MIB]).build().expect("a pool");
+    let before = addresses();
+    for _ in 0..100 {
+        let detached = pool.get(64 * MIB).expect("a lease").detach().expect("memory");
+        assert_eq!(detached.len(), 64 * MIB);
+    }
+    // Other tests take little.
+    assert!(addresses().saturating_sub(before) < 2 << 30);
+    assert_eq!(rest(&pool).detached, 100);
+}
+
+#[test]
+fn a_thread_that_works_keeps_its_stock_and_one_that_rests_does_not() {
+    let pool = builder("busy", &[4096]).build().expect("a pool");
+    let idle = |pool: &BufferPool| pool.get_idle(4096, Site::NONE).is_some();
+    for _ in 0..3 {
+        drop(pool.get(1).expect("a lease"));
+        pool.maintain();
+        assert!(idle(&pool), "it put something since the last look");
+    }
+    pool.maintain();
+    pool.maintain();
+    assert!(!idle(&pool), "nothing was got or put between two looks");
+    // What another thread left stands in the depot; a get takes several at once.
+    std::thread::scope(|scope| scope.spawn(|| drop(get(&pool, 1, 20))).join().expect("no panic"));
+    let mut leases = Vec::new();
+    for _ in 0..3 {
+        leases.push(pool.get(1).expect("a lease"));
+        pool.maintain();
+        leases.push(pool.get_idle(1, Site::NONE).expect("it got something since the last look"));
+    }
+    drop(leases);
+    rest(&pool);
+}
