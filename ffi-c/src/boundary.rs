@@ -468,4 +468,62 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.message().contains("out_it"));
     }
+    /// As the first release had it, one word longer since.
+    #[repr(C)]
+    #[derive(Copy, Clone, Debug, PartialEq)]
+    struct Grown {
+        struct_size: usize,
+        old: u64,
+        new: u64,
+    }
+
+    // SAFETY: begins with its size; three words leave no padding.
+    unsafe impl Sized for Grown {
+        const FIRST: usize = 16;
+        const NAME: &'static str = "grown";
+    }
+
+    #[test]
+    fn a_struct_is_as_long_as_it_says_within_bounds() {
+        let mut words = [0_usize; 600];
+        for (size, taken) in [(0, false), (15, false), (16, true), (24, true), (4096, true), (4097, false)] {
+            (words[0], words[1], words[2]) = (size, 7, 8);
+            // SAFETY: as long as it says, and longer than it may say.
+            let read = unsafe { read_sized(words.as_ptr().cast::<Grown>(), "it") };
+            let known = Grown { struct_size: size, old: 7, new: if size > 16 { 8 } else { 0 } };
+            assert_eq!(read.as_ref().ok(), taken.then_some(&known), "{size}");
+            if let Err(error) = read {
+                assert!(
+                    error.message().contains(&format!("struct_size is {size}: set it to sizeof(grown)")),
+                    "{error}"
+                );
+            }
+        }
+        // Something behind what is known.
+        (words[0], words[3]) = (32, 1);
+        // SAFETY: as above.
+        let error = unsafe { read_sized(words.as_ptr().cast::<Grown>(), "it") }.err().unwrap();
+        assert!(error.message().contains("32 bytes long and not zero behind byte 24"), "{error}");
+    }
+
+    #[test]
+    fn as_many_sizes_are_copied_as_any_pool_could_take() {
+        let theirs: Vec<usize> = (0..1025).collect();
+        for count in [0, 1, 1023, 1024] {
+            // SAFETY: there are more.
+            assert_eq!(unsafe { sizes(theirs.as_ptr(), count, "sizes") }.unwrap(), theirs[..count]);
+        }
+        // SAFETY: as above.
+        let error = unsafe { sizes(theirs.as_ptr(), 1025, "sizes") }.err().unwrap();
+        assert!(error.message().contains("sizes has 1025 elements"), "{error}");
+    }
+
+    #[test]
+    fn a_text_may_be_as_long_as_was_said_and_no_longer() {
+        // SAFETY: each ends with a NUL.
+        let read = |given: &'static CStr| unsafe { text(given.as_ptr(), 3, "it") };
+        assert_eq!([c"", c"a", c"abc"].map(|given| read(given).unwrap()), ["", "a", "abc"]);
+        assert!(read(c"abcd").err().unwrap().message().contains("it is longer than 3 bytes"));
+        assert!(read(c"a\xff").err().unwrap().message().contains("it is not UTF-8"));
+    }
 }
