@@ -55,7 +55,6 @@ pub use stats::{ClassStats, ClassStatsList, Field, Kind, Stats};
 ///
 /// # Errors
 /// As [`BufferPool::get`].
-#[inline]
 #[track_caller]
 pub fn get(len: usize) -> Result<Lease> {
     default_pool()?.get(len)

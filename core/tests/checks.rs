@@ -392,3 +392,16 @@ fn as_much_is_held_back_as_is_promised_and_all_of_it_comes_back_in_another_mode(
         assert_eq!(pool.stats().check(), Ok(()));
     }
 }
+
+#[test]
+fn a_thread_counts_the_gets_of_each_of_many_pools_until_one_is_guarded() {
+    let check: Check = "sample:3".parse().expect("a mode");
+    let pools: Vec<_> = (0..20).map(|_| pool(check)).collect();
+    let mut guarded = vec![0; pools.len()];
+    for _ in 0..6 {
+        for (pool, count) in pools.iter().zip(&mut guarded) {
+            *count += u32::from(pool.get(100).expect("a lease").is_guarded());
+        }
+    }
+    assert!(guarded.iter().all(|count| *count == 2), "{guarded:?}");
+}

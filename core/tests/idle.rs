@@ -199,3 +199,38 @@ fn the_short_way_is_open_again_after_others_looked_into_the_cache() {
     drop(small.get_idle(100, Site::NONE).expect("the wait is over"));
     raw::release(id).expect("retained");
 }
+
+#[test]
+fn a_thread_keeps_something_of_each_of_eight_pools_within_reach() {
+    let pools: Vec<_> = (0..8).map(|_| made(ClearPolicy::OnPut, Check::On)).collect();
+    for (_, id) in &pools {
+        raw::put(*id, get(*id, 100).id, None, Site::NONE).expect("live");
+        assert!(raw::get_idle(*id, 100, Site::NONE).is_some());
+    }
+}
+
+#[test]
+fn up_to_256_kib_are_got_without_a_call() {
+    const LARGEST: usize = 256 << 10;
+    let classes = Classes::List(vec![LARGEST, 2 * LARGEST]);
+    let builder = BufferPool::builder().name("largest").classes(classes).thread_cache_bytes(16 * LARGEST);
+    let pool = builder.build().expect("a pool");
+    let id = raw::retain(&pool);
+    for (len, idle) in [(LARGEST, true), (LARGEST + 1, false)] {
+        raw::put(id, get(id, len).id, None, Site::NONE).expect("live");
+        assert_eq!(raw::get_idle(id, len, Site::NONE).is_some(), idle, "{len}");
+    }
+}
+
+#[test]
+fn what_a_handles_tenant_wrote_stays_in_a_pool_that_never_clears() {
+    let (_pool, id) = made(ClearPolicy::Never, Check::On);
+    let first = get(id, 100);
+    // SAFETY: the lease's memory.
+    unsafe { first.data.write_bytes(9, 100) };
+    raw::put(id, first.id, None, Site::NONE).expect("live");
+    let again = get(id, 100);
+    // SAFETY: as above.
+    let bytes = unsafe { std::slice::from_raw_parts(again.data, 100) };
+    assert!(again.data == first.data && bytes.iter().all(|byte| *byte == 9));
+}

@@ -158,7 +158,8 @@ fn a_thread_that_works_keeps_its_stock_and_one_that_rests_does_not() {
     pool.maintain();
     pool.maintain();
     assert!(!idle(&pool), "nothing was got or put between two looks");
-    // What another thread left stands in the depot; a get takes several at once.
+    // A thread that only gets works too. What another one left stands in the depot, and a get takes several at once.
+    let pool = builder("only got", &[4096]).build().expect("a pool");
     std::thread::scope(|scope| scope.spawn(|| drop(get(&pool, 1, 20))).join().expect("no panic"));
     let mut leases = Vec::new();
     for _ in 0..3 {
@@ -168,4 +169,16 @@ fn a_thread_that_works_keeps_its_stock_and_one_that_rests_does_not() {
     }
     drop(leases);
     rest(&pool);
+}
+
+#[test]
+fn no_more_is_destroyed_than_a_get_at_the_limit_takes() {
+    let builder = builder("limit", &[2 * MIB, 4 * MIB, 8 * MIB]).max_bytes(14 * MIB).max_retained_bytes(14 * MIB);
+    let pool = builder.build().expect("a pool");
+    drop((get(&pool, 4 * MIB, 1), get(&pool, 2 * MIB, 4)));
+    assert_eq!(rest(&pool).retained_bytes, 12 * MIB as u64);
+    let lease = pool.get(8 * MIB).expect("room is made");
+    let stats = rest(&pool);
+    assert_eq!((stats.retained_bytes, stats.destroyed), (4 * MIB as u64, 3), "as much as the lease takes");
+    drop(lease);
 }

@@ -3,7 +3,7 @@
     bench.py [--quick] [--only WORD] [--keep] [--list] [--trace FILE]
 
 WORD chooses programs or works whose name contains it; several are joined by commas: "Rust", "pair,pc", "Python".
-Everything built and everything written is below target/bench: out/bench.txt, bench.json and charts. --keep copies
+Everything built and everything written is below target/bench: out/bench.txt, bench.json, advice.md and charts. --keep copies
 the tables and the charts to tests/bench/results. --trace replays a trace of your own program, as MILLPOND_TRACE=FILE records it, instead of
 the one that is committed: `--only replay --trace FILE` shows what each peer would cost you. Ratios of one run are what counts: the nanoseconds are this machine's.
 """
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import charts, contenders, machine, plan, results, tables, targets
+from harness import advice, charts, contenders, machine, plan, results, tables, targets
 from harness.run import Contender, Results, Turn, rounds_of
 
 HERE = Path(__file__).resolve().parent
@@ -164,8 +164,10 @@ def write(outcome: dict, programs: list[Contender], keep: bool) -> None:
     out = BENCH / "out"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    shown = tables.heading(outcome) + tables.report(outcome["rows"], programs) + tables.closing(outcome)
+    advised = advice.table(outcome["rows"])
+    shown = [*tables.heading(outcome), *tables.report(outcome["rows"], programs), *tables.closing(outcome), "", *advised]
     (out / "bench.json").write_text(as_json(outcome))
+    (out / "advice.md").write_text("\n".join(advised) + "\n")
     python = BENCH / "venv" / "bin" / "python"
     drawn = subprocess.run([python if python.exists() else sys.executable, charts.__file__, out / "bench.json", out], capture_output=True, text=True)
     if drawn.returncode != 0:

@@ -53,7 +53,7 @@ executables() { # executables COMMAND...: the test programs that a build has mad
 if [ "${1:-}" != --report ]; then
   all=(cargo test -p millpond -p millpond-c -p millpond-tests --lib)
   # All test programs but the one that measures the process's memory, of which the counters are a part.
-  for each in core/tests/*.rs ffi-c/tests/*.rs tests/tests/*.rs tests/tests/*/main.rs; do
+  for each in core/tests/*.rs core/tests/*/main.rs ffi-c/tests/*.rs tests/tests/*.rs tests/tests/*/main.rs; do
     each=${each%/main.rs}
     case $each in tests/tests/memory.rs) ;; *) all+=(--test "$(basename "$each" .rs)") ;; esac
   done

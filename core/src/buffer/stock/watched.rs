@@ -359,7 +359,9 @@ mod tests {
         let again = lease(&stock, 1000, false).lease;
         // SAFETY: as above.
         let bytes = unsafe { std::slice::from_raw_parts(again.data, 1000) };
-        assert!(again.data == first.data && bytes.iter().all(|byte| *byte == 9));
+        // Where slots wear out in between, a buffer does not always come back.
+        let same = again.data == first.data && bytes.iter().all(|byte| *byte == 9);
+        assert!(same || cfg!(millpond_short_generations));
     }
 
     #[test]
