@@ -192,14 +192,14 @@ const ARGUMENTS_USUAL: usize = 3;
 pub(crate) struct Call<'a> {
     pub js: Js,
     pub environment: &'a Rc<Environment>,
-    arguments: [Value; ARGUMENTS_MAX],
-    count: usize,
+    /// Where Node wrote them: to copy them just then would wait for the stores.
+    arguments: &'a [Value],
 }
 
 impl Call<'_> {
     /// Returns an argument.
     pub(crate) fn value(&self, index: usize) -> Outcome<Value> {
-        match self.arguments[..self.count].get(index) {
+        match self.arguments.get(index) {
             Some(value) => Ok(*value),
             None => Err(internal("an argument is missing")),
         }
@@ -213,7 +213,7 @@ impl Call<'_> {
     }
 
     pub(crate) fn is_undefined(&self, index: usize) -> Outcome<bool> {
-        Ok(index >= self.count || self.kind(index)? == sys::ValueType::napi_undefined)
+        Ok(index >= self.arguments.len() || self.kind(index)? == sys::ValueType::napi_undefined)
     }
 
     pub(crate) fn number(&self, index: usize) -> Outcome<f64> {
@@ -327,7 +327,7 @@ pub(crate) unsafe fn guard(env: sys::napi_env, info: sys::napi_callback_info, bo
     // SAFETY: `export` stored this pointer, and the environment's instance data keeps what it points to until the
     // environment ends, after which no function of it is called.
     let environment = unsafe { Rc::<Environment>::borrow_raw(data) };
-    let call = Call { js, environment: &environment, arguments, count: given.min(ARGUMENTS_MAX) };
+    let call = Call { js, environment: &environment, arguments: &arguments[..given.min(ARGUMENTS_MAX)] };
     match catch_unwind(AssertUnwindSafe(|| body(&call))) {
         Ok(Ok(value)) => value,
         Ok(Err(fail)) => {
