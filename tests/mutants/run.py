@@ -358,6 +358,10 @@ def c_suites():
         command = ["gcc", *C_FLAGS, *sources, "-o", out / name, f"-L{out}", "-lmillpond", "-pthread"]
         subprocess.run(command, cwd=TREE, check=True)
         suites.append(Suite(f"c {name}", [str(out / name)], TREE, steps if name == "spec_runner" else None, {"LD_LIBRARY_PATH": str(out)}))
+    # Loaded late, the library finds what is its threads' in another way.
+    late = out / "link_dlopen"
+    subprocess.run(["gcc", *C_FLAGS, "tests/c/link_dlopen.c", "-o", late, "-ldl", "-pthread"], cwd=TREE, check=True)
+    suites.append(Suite("c link_dlopen", [str(late), str(out / "libmillpond.so")], TREE))
     if shutil.which("valgrind"):
         subprocess.run(["gcc", *C_FLAGS, "tests/misuse/c/misuse.c", "-o", out / "misuse", f"-L{out}", "-lmillpond", "-pthread"], cwd=TREE, check=True)
         suites.append(Suite("c valgrind", ["/bin/sh", "-c", UNDER_VALGRIND], out, None, {"LD_LIBRARY_PATH": str(out)}))
