@@ -157,7 +157,8 @@ mod words {
 
 pub(crate) use words::Words;
 
-#[cfg(all(test, not(millpond_models)))]
+#[cfg(test)]
+#[cfg(not(millpond_models))]
 mod tests {
     use std::cell::Cell;
 

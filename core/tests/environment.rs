@@ -102,8 +102,8 @@ fn told() {
     let other = raw::get(id, 7, Site::interned("other.js", 2, "")).expect("a lease").id;
     let watch = raw::Stock::new(&pool).expect("a stock").watch();
     eprintln!("all by core: {}, with places: {}", watch.all, watch.sites);
-    raw::report_leaks(&pool, "the worker's end", &mine);
-    raw::report_leaks(&pool, "nobody's end", &[]);
+    raw::report_leaks(&pool, "the worker's end", |id| mine.contains(&id));
+    raw::report_leaks(&pool, "nobody's end", |_| false);
     raw::report_exit();
     raw::report_exit();
     eprintln!("the end");

@@ -38,6 +38,8 @@ function callSite() {
     let number = numbers.get(text)
     if (number === undefined) {
       number = native.site(frame[2], Number(frame[3]), frame[1] ?? '')
+      // There was no memory for it; there may be the next time.
+      if (number === undefined) return 0
       numbers.set(text, number)
     }
     return number

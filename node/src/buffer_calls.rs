@@ -1,13 +1,12 @@
 //! The addon's functions about buffers: what a get or a put does when JavaScript's magazine cannot serve it.
 
-use std::rc::Rc;
-
 use millpond::{Error, ErrorKind, Site, raw};
 
 use crate::handover::{self, Moved};
 use crate::js::{Call, Outcome, Value, exports, internal};
+use crate::memory::Rc;
 use crate::rows::Column;
-use crate::slab::{Origin, Slab, show_detached};
+use crate::slab::{Origin, Slab, room_for_detached, show_detached};
 use crate::station::Station;
 
 exports! {
@@ -59,14 +58,14 @@ fn own(slab: &Slab) -> Outcome<u64> {
 
 /// take(station, class) -> ArrayBuffer, or undefined where the host refuses ours; scratch: index, length, capacity
 fn take(call: &Call<'_>) -> Outcome<Value> {
-    station(call)?.take(call.js, call.size(1)?)
+    Station::take(&station(call)?, call.js, call.size(1)?)
 }
 
 /// takeOwn(station, length, unbounded, guard, site) -> the same, for a lease that core knows itself; scratch: index, or -1
 /// when the limit is reached, length, capacity, whether it is guarded
 fn take_own(call: &Call<'_>) -> Outcome<Value> {
     let site = handover::site(call.number(4)?);
-    station(call)?.take_own(call.js, call.size(1)?, call.boolean(2)?, call.boolean(3)?, site)
+    Station::take_own(&station(call)?, call.js, call.size(1)?, call.boolean(2)?, call.boolean(3)?, site)
 }
 
 /// give(station, index, arrayBuffer, dirty, put): gives a buffer back to core, at a put or from the magazine.
@@ -201,7 +200,7 @@ fn overrun(call: &Call<'_>) -> Outcome<Value> {
 fn rewrap(call: &Call<'_>) -> Outcome<Value> {
     let (_, slab) = buffer(call)?;
     slab.seal(call.js, call.value(2)?)?;
-    slab.wrap(call.js)
+    Slab::wrap(&slab, call.js)
 }
 
 /// detach(station, index, arrayBuffer, length): the buffer leaves the pool for good; -> an ArrayBuffer of `length`
@@ -213,6 +212,7 @@ fn detach(call: &Call<'_>) -> Outcome<Value> {
     let array_buffer = call.value(2)?;
     let length = call.size(3)?;
     slab.verify(call.js, array_buffer)?;
+    let room = room_for_detached()?;
     let owned = match slab.origin {
         Origin::Stock { token, .. } => station.stock().detach(token, length)?,
         Origin::Own { lease } => raw::detach(station.pool().id(), lease)?,
@@ -223,7 +223,7 @@ fn detach(call: &Call<'_>) -> Outcome<Value> {
         slab.seal(call.js, array_buffer)?;
     }
     slab.leave();
-    if shown { show_detached(call.js, station.pool().name(), owned) } else { call.undefined() }
+    if shown { show_detached(call.js, station.pool().name(), room, owned) } else { call.undefined() }
 }
 
 /// send(station, index, arrayBuffer, length) -> the token of a lease on its way
@@ -236,9 +236,10 @@ fn send(call: &Call<'_>) -> Outcome<Value> {
     moved.length = call.size(3)?;
     moved.since = rows.get(slab.index, Column::Since);
     moved.site = rows.get(slab.index, Column::Site);
+    let departure = handover::depart()?;
     slab.seal(call.js, call.value(2)?)?;
+    let number = departure.send(moved);
     slab.leave();
-    let number = handover::send(moved);
     call.js.bigint(number)
 }
 
@@ -257,8 +258,11 @@ fn adopt(call: &Call<'_>) -> Outcome<Value> {
         handover::put_back(number, moved);
         return Err(internal("the lease is another pool's"));
     }
-    match station.adopt(call.js, &moved) {
-        Ok(value) => Ok(value),
+    match Station::adopt(&station, call.js, &moved) {
+        Ok(value) => {
+            handover::arrived(number);
+            Ok(value)
+        }
         Err(fail) => {
             handover::put_back(number, moved);
             Err(fail)

@@ -3,6 +3,7 @@
 use millpond::{Check, Injection};
 
 use crate::js::{Call, Outcome, Value, exports};
+use crate::text::Text;
 
 exports! {
     c"check" => check,
@@ -20,7 +21,7 @@ const KEEPS: u32 = 4;
 /// check(station) -> text
 fn check(call: &Call<'_>) -> Outcome<Value> {
     let check = call.environment.station(call.size(0)?)?.pool().check();
-    call.js.string(&check.to_string())
+    call.js.string(Text::of(check).whole()?)
 }
 
 /// setCheck(station, text); asks the stations of all threads for what they keep, after which they look at `watched`

@@ -1,19 +1,20 @@
 //! Holds what belongs to one environment: the main thread or one worker.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 use std::ptr;
-use std::rc::Rc;
 
 use millpond::{Error, ErrorKind, raw};
-use napi::sys;
+use napi_sys as sys;
 
-use crate::js::{Fail, Js, Outcome, Value, call, check, internal};
+use crate::js::{Fail, Js, Outcome, Value, call, internal};
+use crate::memory::{Rc, push};
 use crate::moving::Mover;
 use crate::station::Station;
+use crate::text::{Short, Text};
 
 /// The thread's name where JavaScript began; the process ends with it.
-const MAIN: &str = "main";
+const MAIN: Short = Short::of("main");
 
 /// Room for the numbers that a call returns beside its value.
 pub(crate) const SCRATCH: usize = 8;
@@ -23,7 +24,7 @@ struct Hooks {
     notify: sys::napi_ref,
     error_class: sys::napi_ref,
     scratch: *mut f64,
-    thread: String,
+    thread: Short,
 }
 
 /// One environment's state.
@@ -40,19 +41,19 @@ pub(crate) struct Environment {
 
 impl Environment {
     /// Makes the state of the environment that is loading the addon; it lives until that environment ends.
-    pub(crate) fn install(js: Js) -> Outcome<*const Environment> {
-        let environment = Rc::new(Environment {
+    pub(crate) fn install(js: Js) -> Outcome<*mut c_void> {
+        let environment = Environment {
             stations: RefCell::new(Vec::new()),
             hooks: OnceCell::new(),
             external: Cell::new(true),
             ended: Cell::new(false),
             mover: Mover::find(),
-        });
-        let data = Rc::into_raw(environment);
-        let set = call!(js, napi_set_instance_data(data.cast_mut().cast::<c_void>(), Some(uninstall), ptr::null_mut()));
+        };
+        let data = Rc::new(environment, "a thread's state")?.into_raw();
+        let set = call!(js, napi_set_instance_data(data, Some(uninstall), ptr::null_mut()));
         if set.is_err() {
-            // SAFETY: the pointer comes from `Rc::into_raw` above and nobody else took it.
-            drop(unsafe { Rc::from_raw(data) });
+            // SAFETY: the pointer comes from `into_raw` above and nobody else took it.
+            drop(unsafe { Rc::<Environment>::from_raw(data) });
         }
         set.map(|()| data)
     }
@@ -64,7 +65,7 @@ impl Environment {
         scratch: Value,
         notify: Value,
         error_class: Value,
-        thread: String,
+        thread: Short,
         external: bool,
     ) -> Outcome<()> {
         let (data, length) = js.float64_array(scratch)?;
@@ -90,13 +91,13 @@ impl Environment {
             raw::report_exit();
             return;
         }
-        let when = format!("the end of {thread}");
-        self.stations.borrow().iter().flatten().for_each(|station| station.report_leaks(&when));
+        let when = Text::of(format_args!("the end of {}", thread.as_str()));
+        self.stations.borrow().iter().flatten().for_each(|station| station.report_leaks(when.as_str()));
     }
 
     /// The thread's name in leak records: "main" or "worker 3".
-    pub(crate) fn thread(&self) -> String {
-        self.hooks.get().map_or_else(String::new, |hooks| hooks.thread.clone())
+    pub(crate) fn thread(&self) -> Short {
+        self.hooks.get().map_or_else(Short::default, |hooks| hooks.thread)
     }
 
     pub(crate) fn external(&self) -> bool {
@@ -136,13 +137,13 @@ impl Environment {
     }
 
     /// Adds a station and returns its number.
-    pub(crate) fn add(self: &Rc<Self>, make: impl FnOnce(usize) -> Outcome<Rc<Station>>) -> Outcome<Rc<Station>> {
+    pub(crate) fn add(&self, make: impl FnOnce(usize) -> Outcome<Rc<Station>>) -> Outcome<Rc<Station>> {
         let mut stations = self.stations.borrow_mut();
         let number = stations.iter().position(Option::is_none).unwrap_or(stations.len());
-        let station = make(number)?;
         if number == stations.len() {
-            stations.push(None);
+            push(&mut stations, None, "a pool's state")?;
         }
+        let station = make(number)?;
         stations[number] = Some(Rc::clone(&station));
         Ok(station)
     }
@@ -160,15 +161,6 @@ impl Environment {
         drop(station);
     }
 
-    /// Returns the environment that a callback's data pointer names, as an owner.
-    pub(crate) fn rc(&self) -> Rc<Environment> {
-        let pointer: *const Environment = self;
-        // SAFETY: every `Environment` is made by `install`, inside an `Rc` whose count the instance data keeps above 0.
-        unsafe { Rc::increment_strong_count(pointer) };
-        // SAFETY: the count was incremented for this owner just now.
-        unsafe { Rc::from_raw(pointer) }
-    }
-
     /// Tells JavaScript that the collector found a lease that nobody put.
     pub(crate) fn notify_leak(&self, js: Js, pool: &str, length: usize, site: &str) {
         let Some(hooks) = self.hooks.get() else { return };
@@ -183,41 +175,53 @@ impl Environment {
         let _ = tell();
     }
 
-    /// Throws as a `MillpondError`.
+    /// Throws as a `MillpondError`. Not a part of who calls it: the texts would make every callback's stack long.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn throw(&self, js: Js, fail: Fail) {
-        let Fail::Error(error) = fail else { return };
-        let code = format!("ERR_MILLPOND_{}", error.kind().name());
+        let Fail::Error(error) = &fail else { return };
+        let (code, message) = words(error);
         let throw = || -> Outcome<()> {
             let Some(hooks) = self.hooks.get() else {
                 return Err(internal("not set up"));
             };
             let class = js.referenced(hooks.error_class)?;
-            let arguments = [js.string(&code)?, js.string(&error.message())?];
+            let arguments = [js.string(code.as_str())?, js.string(message.as_str())?];
             let mut value = ptr::null_mut();
             call!(js, napi_new_instance(class, arguments.len(), arguments.as_ptr(), &mut value))?;
             call!(js, napi_throw(value))
         };
         if throw().is_err() {
-            throw_plain(js, &error);
+            throw_plain(js, &fail);
         }
     }
 }
 
+/// Returns the code and the message that JavaScript sees.
+fn words(error: &Error) -> (Text, Text) {
+    (Text::of(format_args!("ERR_MILLPOND_{}", error.kind().name())), Text::of(error))
+}
+
 /// Throws without the help of JavaScript; a pending exception stays.
-fn throw_plain(js: Js, error: &Error) {
-    let code = format!("ERR_MILLPOND_{}\0", error.kind().name());
-    let message = format!("{}\0", error.message().replace('\0', " "));
-    // SAFETY: both strings end with NUL and outlive the call; `js` is the running environment.
-    let status =
-        unsafe { sys::napi_throw_error(js.env(), code.as_ptr().cast::<c_char>(), message.as_ptr().cast::<c_char>()) };
+#[cold]
+#[inline(never)]
+pub(crate) fn throw_plain(js: Js, fail: &Fail) {
+    let Fail::Error(error) = fail else { return };
+    let (code, message) = words(error);
+    let throw = || -> Outcome<()> {
+        let (code, message) = (js.string(code.as_str())?, js.string(message.as_str())?);
+        let mut error = ptr::null_mut();
+        call!(js, napi_create_error(code, message, &mut error))?;
+        call!(js, napi_throw(error))
+    };
     // It fails only when an exception is pending already: the callback fails with that one.
-    let _ = check(status, "napi_throw_error");
+    let _ = throw();
 }
 
 /// Ends an environment's state; Node calls it once, after the last finalizer of its buffers.
 unsafe extern "C" fn uninstall(_env: sys::napi_env, data: *mut c_void, _hint: *mut c_void) {
-    // SAFETY: `install` stored an `Rc::into_raw` pointer; Node hands it back once.
-    let environment = unsafe { Rc::from_raw(data.cast::<Environment>().cast_const()) };
+    // SAFETY: `install` stored an `into_raw` pointer; Node hands it back once.
+    let environment = unsafe { Rc::<Environment>::from_raw(data) };
     environment.ends();
     let stations = std::mem::take(&mut *environment.stations.borrow_mut());
     for station in stations.into_iter().flatten() {
@@ -229,6 +233,6 @@ unsafe extern "C" fn uninstall(_env: sys::napi_env, data: *mut c_void, _hint: *m
 pub(crate) fn no_memory(pool: &str, length: usize) -> Fail {
     Fail::Error(Error::new(
         ErrorKind::NoMemory,
-        format!("pool \"{pool}\": V8 makes no ArrayBuffer of {length} bytes; put leases or ask for less"),
+        format_args!("pool \"{pool}\": V8 makes no ArrayBuffer of {length} bytes; put leases or ask for less"),
     ))
 }

@@ -12,8 +12,10 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use millpond::{BufferPool, Error, ErrorKind, Site};
 
 use crate::js::Outcome;
-use crate::rows::{LiveLease, lock};
+use crate::memory::{push, reserve};
+use crate::rows::{LIST, LiveLease, lock};
 use crate::slab::Origin;
+use crate::text::{Short, Text};
 
 /// A lease between two environments.
 pub(crate) struct Moved {
@@ -47,9 +49,12 @@ impl Moved {
     }
 }
 
-fn moved() -> MutexGuard<'static, HashMap<u64, Moved>> {
-    static MOVED: OnceLock<Mutex<HashMap<u64, Moved>>> = OnceLock::new();
-    lock(MOVED.get_or_init(Mutex::default))
+/// The leases on their way. Of one that is being adopted only the number is there, so that it can come back without memory.
+type Way = HashMap<u64, Option<Moved>>;
+
+fn way() -> MutexGuard<'static, Way> {
+    static WAY: OnceLock<Mutex<Way>> = OnceLock::new();
+    lock(WAY.get_or_init(Mutex::default))
 }
 
 /// Draws a number that cannot be guessed from others.
@@ -59,14 +64,25 @@ fn draw() -> u64 {
     KEY.get_or_init(RandomState::new).hash_one(COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Puts a lease on its way and returns its number.
-pub(crate) fn send(lease: Moved) -> u64 {
-    let mut moved = moved();
-    loop {
-        let number = draw();
-        if number != 0 && !moved.contains_key(&number) {
-            moved.insert(number, lease);
-            return number;
+/// Room for one lease on its way; nobody else sends or adopts meanwhile.
+pub(crate) struct Departure(MutexGuard<'static, Way>);
+
+/// Makes room for a lease on its way.
+pub(crate) fn depart() -> Outcome<Departure> {
+    let mut way = way();
+    reserve(&mut way, "a lease on its way")?;
+    Ok(Departure(way))
+}
+
+impl Departure {
+    /// Puts a lease on its way and returns its number.
+    pub(crate) fn send(mut self, lease: Moved) -> u64 {
+        loop {
+            let number = draw();
+            if number != 0 && !self.0.contains_key(&number) {
+                self.0.insert(number, Some(lease));
+                return number;
+            }
         }
     }
 }
@@ -80,32 +96,41 @@ fn unknown() -> Error {
 
 /// Returns the pool of a lease on its way.
 pub(crate) fn pool_of(number: u64) -> Outcome<BufferPool> {
-    Ok(moved().get(&number).map(|lease| lease.pool.clone()).ok_or_else(unknown)?)
+    Ok(way().get(&number).and_then(Option::as_ref).map(|lease| lease.pool.clone()).ok_or_else(unknown)?)
 }
 
-/// Takes a lease off its way.
+/// Takes a lease off its way, until [`arrived`] or [`put_back`].
 pub(crate) fn receive(number: u64) -> Outcome<Moved> {
-    Ok(moved().remove(&number).ok_or_else(unknown)?)
+    Ok(way().get_mut(&number).and_then(Option::take).ok_or_else(unknown)?)
+}
+
+/// Ends the number of a lease that was adopted.
+pub(crate) fn arrived(number: u64) {
+    way().remove(&number);
 }
 
 /// Puts a lease back on its way under the number it had: its adoption failed.
 pub(crate) fn put_back(number: u64, lease: Moved) {
-    moved().insert(number, lease);
+    if let Some(place) = way().get_mut(&number) {
+        *place = Some(lease);
+    }
 }
 
 /// Lists a pool's leases that are on their way, except those that core lists itself.
-pub(crate) fn on_their_way(pool: u64) -> Vec<LiveLease> {
-    moved()
-        .values()
-        .filter(|lease| lease.pool.id() == pool && matches!(lease.origin, Origin::Stock { .. }))
-        .map(|lease| LiveLease {
-            length: lease.length as f64,
-            capacity: lease.capacity as f64,
-            since: lease.since,
-            site: lease.site,
-            thread: "between threads".into(),
-        })
-        .collect()
+pub(crate) fn on_their_way(pool: u64, leases: &mut Vec<LiveLease>) -> Outcome<()> {
+    for lease in way().values().flatten() {
+        if lease.pool.id() == pool && matches!(lease.origin, Origin::Stock { .. }) {
+            let lease = LiveLease {
+                length: lease.length as f64,
+                capacity: lease.capacity as f64,
+                since: lease.since,
+                site: lease.site,
+                thread: Short::of("between threads"),
+            };
+            push(leases, lease, LIST)?;
+        }
+    }
+    Ok(())
 }
 
 /// Bounds the table of places: a program could make up files without end.
@@ -116,18 +141,23 @@ fn sites() -> MutexGuard<'static, Vec<Site>> {
     lock(&SITES)
 }
 
-/// Returns a number from 1 for a place in a script, 0 when the table is full.
-pub(crate) fn site_number(file: &str, line: u32, function: &str) -> usize {
+/// Returns a number from 1 for a place in a script, 0 when the table is full. Without memory, for which no get or put fails:
+/// nothing.
+pub(crate) fn site_number(file: &str, line: u32, function: &str) -> Option<usize> {
     let site = Site::interned(file, line, function);
     let mut sites = sites();
     if let Some(known) = sites.iter().position(|other| *other == site) {
-        return known + 1;
+        return Some(known + 1);
     }
     if sites.len() >= SITES_MAX {
-        return 0;
+        return Some(0);
+    }
+    // Core's own table may be full, too: then it is asked each time.
+    if !site.is_known() || sites.try_reserve(1).is_err() {
+        return None;
     }
     sites.push(site);
-    sites.len()
+    Some(sites.len())
 }
 
 /// Returns the place that a number stands for.
@@ -136,9 +166,9 @@ pub(crate) fn site(number: f64) -> Site {
 }
 
 /// Returns the place as text, empty when it is not known.
-pub(crate) fn site_name(number: f64) -> String {
+pub(crate) fn site_name(number: f64) -> Text {
     let site = site(number);
-    if site.is_known() { site.to_string() } else { String::new() }
+    if site.is_known() { Text::of(site) } else { Text::of("") }
 }
 
 #[cfg(test)]
@@ -149,15 +179,19 @@ mod tests {
     fn a_number_is_good_for_one_adoption() {
         let pool = BufferPool::builder().name("on its way").build().expect("a pool");
         let lease = Moved::new(pool, Origin::Own { lease: 1 }, std::ptr::null_mut());
-        let number = send(lease);
+        let number = depart().ok().expect("memory").send(lease);
         assert!(pool_of(number).is_ok());
         assert!(receive(number ^ 1).is_err());
         assert!(receive(number.wrapping_add(1)).is_err());
         let lease = receive(number).ok().expect("sent");
-        put_back(number, lease);
-        assert!(receive(number).is_ok());
         assert!(receive(number).is_err());
         assert!(pool_of(number).is_err());
+        put_back(number, lease);
+        assert!(receive(number).is_ok());
+        arrived(number);
+        assert!(receive(number).is_err());
+        assert!(pool_of(number).is_err());
+        assert!(!way().contains_key(&number));
     }
 
     #[test]
@@ -171,11 +205,11 @@ mod tests {
 
     #[test]
     fn places_are_numbered_once() {
-        let first = site_number("app.js", 7, "read");
-        assert_eq!(first, site_number("app.js", 7, "read"));
-        assert_ne!(first, site_number("app.js", 8, "read"));
-        assert_eq!(site_name(first as f64), "app.js:7 in read");
-        assert_eq!(site_name(0.0), "");
-        assert_eq!(site_name(f64::NAN), "");
+        let first = site_number("app.js", 7, "read").expect("memory");
+        assert_eq!(Some(first), site_number("app.js", 7, "read"));
+        assert_ne!(Some(first), site_number("app.js", 8, "read"));
+        assert_eq!(site_name(first as f64).as_str(), "app.js:7 in read");
+        assert_eq!(site_name(0.0).as_str(), "");
+        assert_eq!(site_name(f64::NAN).as_str(), "");
     }
 }

@@ -8,9 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use millpond::{Error, ErrorKind};
-use napi::sys;
+use napi_sys as sys;
 
 use crate::environment::Environment;
+use crate::memory::{Rc, none_for, push};
+use crate::text::Short;
 
 /// A value of the running callback's handle scope.
 pub(crate) type Value = sys::napi_value;
@@ -38,7 +40,7 @@ macro_rules! call {
         let js: $crate::js::Js = $js;
         // SAFETY: a `Js` exists only while its environment runs us on its own thread (`Js::new`), values come from the
         // running callback, and every pointer points to a local that outlives the call.
-        let status = unsafe { napi::sys::$function(js.env(), $($argument),*) };
+        let status = unsafe { napi_sys::$function(js.env(), $($argument),*) };
         $crate::js::check(status, stringify!($function))
     }};
 }
@@ -51,7 +53,7 @@ pub(crate) fn check(status: sys::napi_status, function: &str) -> Outcome<()> {
         sys::Status::napi_pending_exception => Err(Fail::Pending),
         other => Err(Fail::Error(Error::new(
             ErrorKind::Panic,
-            format!("{function} failed with status {other}; please report it"),
+            format_args!("{function} failed with status {other}; please report it"),
         ))),
     }
 }
@@ -178,7 +180,7 @@ impl Js {
 pub(crate) fn internal(what: &str) -> Fail {
     Fail::Error(Error::new(
         ErrorKind::Panic,
-        format!("millpond's own JavaScript called its addon wrongly: {what}; please report it"),
+        format_args!("millpond's own JavaScript called its addon wrongly: {what}; please report it"),
     ))
 }
 
@@ -189,15 +191,15 @@ const ARGUMENTS_USUAL: usize = 3;
 /// One call from JavaScript: who calls, with what.
 pub(crate) struct Call<'a> {
     pub js: Js,
-    pub environment: &'a Environment,
-    arguments: [Value; ARGUMENTS_MAX],
-    count: usize,
+    pub environment: &'a Rc<Environment>,
+    /// Where Node wrote them: to copy them just then would wait for the stores.
+    arguments: &'a [Value],
 }
 
 impl Call<'_> {
     /// Returns an argument.
     pub(crate) fn value(&self, index: usize) -> Outcome<Value> {
-        match self.arguments[..self.count].get(index) {
+        match self.arguments.get(index) {
             Some(value) => Ok(*value),
             None => Err(internal("an argument is missing")),
         }
@@ -211,7 +213,7 @@ impl Call<'_> {
     }
 
     pub(crate) fn is_undefined(&self, index: usize) -> Outcome<bool> {
-        Ok(index >= self.count || self.kind(index)? == sys::ValueType::napi_undefined)
+        Ok(index >= self.arguments.len() || self.kind(index)? == sys::ValueType::napi_undefined)
     }
 
     pub(crate) fn number(&self, index: usize) -> Outcome<f64> {
@@ -263,10 +265,21 @@ impl Call<'_> {
         let value = self.value(index)?;
         let mut length = 0;
         call!(self.js, napi_get_value_string_utf8(value, ptr::null_mut(), 0, &mut length))?;
-        let mut text = vec![0u8; length + 1];
+        let mut text = Vec::new();
+        text.try_reserve_exact(length + 1).map_err(|_| none_for("a text"))?;
+        text.resize(length + 1, 0_u8);
         call!(self.js, napi_get_value_string_utf8(value, text.as_mut_ptr().cast::<c_char>(), text.len(), &mut length))?;
         text.truncate(length);
         String::from_utf8(text).map_err(|_| internal("a string was expected"))
+    }
+
+    /// Returns a text of our own JavaScript; of one that is too long, the beginning.
+    pub(crate) fn short(&self, index: usize) -> Outcome<Short> {
+        let value = self.value(index)?;
+        let mut text = [0_u8; Short::ROOM];
+        let mut length = 0;
+        call!(self.js, napi_get_value_string_utf8(value, text.as_mut_ptr().cast::<c_char>(), text.len(), &mut length))?;
+        Short::new(text, length).ok_or_else(|| internal("a text was expected"))
     }
 
     /// Returns the sizes of an array of numbers.
@@ -280,7 +293,7 @@ impl Call<'_> {
             call!(self.js, napi_get_element(array, element, &mut value))?;
             let mut number = 0.0;
             call!(self.js, napi_get_value_double(value, &mut number))?;
-            sizes.push(number as usize);
+            push(&mut sizes, number as usize, "the sizes of the classes")?;
         }
         Ok(sizes)
     }
@@ -296,7 +309,7 @@ pub(crate) type Body = fn(&Call<'_>) -> Outcome<Value>;
 /// Runs a callback's body: reads the arguments, catches a panic, throws what failed.
 ///
 /// # Safety
-/// Node calls, and the function was created by [`export`] with a pointer to the environment's [`Environment`].
+/// Node calls, and the function was created by [`export`] with what [`Environment::install`] returned.
 pub(crate) unsafe fn guard(env: sys::napi_env, info: sys::napi_callback_info, body: Body) -> Value {
     // SAFETY: the caller of `guard` is a callback that Node is running with `env`.
     let js = unsafe { Js::new(env) };
@@ -313,8 +326,8 @@ pub(crate) unsafe fn guard(env: sys::napi_env, info: sys::napi_callback_info, bo
     }
     // SAFETY: `export` stored this pointer, and the environment's instance data keeps what it points to until the
     // environment ends, after which no function of it is called.
-    let environment = unsafe { &*data.cast::<Environment>() };
-    let call = Call { js, environment, arguments, count: given.min(ARGUMENTS_MAX) };
+    let environment = unsafe { Rc::<Environment>::borrow_raw(data) };
+    let call = Call { js, environment: &environment, arguments: &arguments[..given.min(ARGUMENTS_MAX)] };
     match catch_unwind(AssertUnwindSafe(|| body(&call))) {
         Ok(Ok(value)) => value,
         Ok(Err(fail)) => {
@@ -335,7 +348,7 @@ pub(crate) fn panic_error(payload: &(dyn std::any::Any + Send)) -> Error {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    Error::new(ErrorKind::Panic, format!("millpond itself failed: {text}; please report it"))
+    Error::new(ErrorKind::Panic, format_args!("millpond itself failed: {text}; please report it"))
 }
 
 /// The signature that Node calls.
@@ -347,18 +360,12 @@ pub(crate) fn export(
     exports: Value,
     name: &std::ffi::CStr,
     callback: Callback,
-    data: *const Environment,
+    data: *mut c_void,
 ) -> Outcome<()> {
     let mut function = ptr::null_mut();
     call!(
         js,
-        napi_create_function(
-            name.as_ptr(),
-            name.to_bytes().len() as isize,
-            Some(callback),
-            data.cast_mut().cast::<c_void>(),
-            &mut function,
-        )
+        napi_create_function(name.as_ptr(), name.to_bytes().len() as isize, Some(callback), data, &mut function,)
     )?;
     call!(js, napi_set_named_property(exports, name.as_ptr(), function))
 }
@@ -370,9 +377,9 @@ macro_rules! exports {
             $name
         }, {
             unsafe extern "C" fn raw(
-                env: napi::sys::napi_env,
-                info: napi::sys::napi_callback_info,
-            ) -> napi::sys::napi_value {
+                env: napi_sys::napi_env,
+                info: napi_sys::napi_callback_info,
+            ) -> napi_sys::napi_value {
                 // SAFETY: Node calls this function, which `lib.rs` exported with the environment's data.
                 unsafe { $crate::js::guard(env, info, $body) }
             }

@@ -9,25 +9,21 @@ mod check_calls;
 mod environment;
 mod handover;
 mod js;
+mod memory;
 mod moving;
 mod pool_calls;
 mod rows;
 mod slab;
 mod station;
+mod text;
 
 use napi::JsValue;
 use napi::bindgen_prelude::{Env, Object};
 use napi_derive::napi;
 
-use crate::environment::Environment;
+use crate::environment::{Environment, throw_plain};
 use crate::js::{Js, Outcome, export};
 use crate::moving::Mover;
-
-/// Returns the version of the addon, that of the whole workspace.
-#[napi(catch_unwind)]
-pub fn version() -> &'static str {
-    millpond::VERSION
-}
 
 /// Adds the raw functions to the addon's exports; Node calls it once per environment.
 #[napi(module_exports)]
@@ -46,5 +42,9 @@ pub fn init(exports: Object, env: Env) -> napi::Result<()> {
         }
         Ok(())
     };
-    add().map_err(|_| napi::Error::from_reason("millpond could not be loaded: Node-API refused a call"))
+    if let Err(fail) = add() {
+        // napi-rs would need memory for its error.
+        throw_plain(js, &fail);
+    }
+    Ok(())
 }

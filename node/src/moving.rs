@@ -86,8 +86,8 @@ fn is_node_20() -> bool {
     // SAFETY: it may be called at any time.
     let version = unsafe { version() };
     // SAFETY: the text ends with NUL and is there as long as V8 is.
-    let version = unsafe { CStr::from_ptr(version) }.to_string_lossy();
-    version.starts_with("11.3.") && version.contains("-node.")
+    let version = unsafe { CStr::from_ptr(version) }.to_bytes();
+    version.starts_with(b"11.3.") && version.windows(6).any(|part| part == b"-node.")
 }
 
 /// Finds a function of the program that loaded us.

@@ -2,19 +2,20 @@
 
 use std::ffi::c_void;
 use std::ptr;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use millpond::{BufferPool, Check, ClassStats, Classes, ClearPolicy, ErrorKind, LimitPolicy, Stats, raw};
-use napi::sys;
+use millpond::{BufferPool, Check, ClassStats, Classes, ClearPolicy, ErrorKind, LimitPolicy, Site, Stats, raw};
+use napi_sys as sys;
 
 use crate::handover;
 use crate::js::{Call, Fail, Outcome, Value, call, exports, internal};
-use crate::rows::{Chunk, live_leases, threads};
+use crate::memory::{Arc, Rc, push};
+use crate::rows::{Chunk, LIST, live_leases, threads};
 use crate::station::Station;
+use crate::text::{Short, Text};
 
 exports! {
+    c"version" => version,
     c"setUp" => set_up,
     c"errors" => errors,
     c"fields" => fields,
@@ -37,6 +38,11 @@ exports! {
     c"siteName" => site_name,
 }
 
+/// version() -> that of the addon and of the whole workspace
+fn version(call: &Call<'_>) -> Outcome<Value> {
+    call.js.string(millpond::VERSION)
+}
+
 /// setUp(scratch, notify, MillpondError, thread, external)
 fn set_up(call: &Call<'_>) -> Outcome<Value> {
     call.environment.set_up(
@@ -44,7 +50,7 @@ fn set_up(call: &Call<'_>) -> Outcome<Value> {
         call.value(0)?,
         call.value(1)?,
         call.value(2)?,
-        call.string(3)?,
+        call.short(3)?,
         call.boolean(4)?,
     )?;
     call.undefined()
@@ -135,7 +141,7 @@ fn attach_default(call: &Call<'_>) -> Outcome<Value> {
 /// Opens a station and says what JavaScript needs to know of its pool.
 fn describe(call: &Call<'_>, pool: BufferPool) -> Outcome<Value> {
     let js = call.js;
-    let station = Station::open(&call.environment.rc(), pool)?;
+    let station = Station::open(call.environment, pool)?;
     let pool = station.pool();
     let on_limit = match pool.limit_policy() {
         LimitPolicy::Unpooled => -1.0,
@@ -164,15 +170,15 @@ fn describe(call: &Call<'_>, pool: BufferPool) -> Outcome<Value> {
 fn keep(call: &Call<'_>, station: &Rc<Station>) -> Outcome<Value> {
     unsafe extern "C" fn release(_env: sys::napi_env, data: *mut c_void, _hint: *mut c_void) {
         // SAFETY: `keep` made this owner for this one call.
-        let station = unsafe { Rc::from_raw(data.cast::<Station>().cast_const()) };
+        let station = unsafe { Rc::<Station>::from_raw(data) };
         station.release();
     }
-    let data = Rc::into_raw(Rc::clone(station)).cast_mut().cast::<c_void>();
+    let data = station.clone().into_raw();
     let mut value = ptr::null_mut();
     let made = call!(call.js, napi_create_external(data, Some(release), ptr::null_mut(), &mut value));
     if made.is_err() {
         // SAFETY: Node took no ownership, so this owner is still ours.
-        drop(unsafe { Rc::from_raw(data.cast::<Station>().cast_const()) });
+        drop(unsafe { Rc::<Station>::from_raw(data) });
     }
     made.map(|()| value)
 }
@@ -192,17 +198,17 @@ fn counters(call: &Call<'_>) -> Outcome<Value> {
 fn rows(call: &Call<'_>) -> Outcome<Value> {
     unsafe extern "C" fn release(_env: sys::napi_env, _data: *mut c_void, hint: *mut c_void) {
         // SAFETY: `rows` made this owner for this one call.
-        drop(unsafe { Arc::from_raw(hint.cast::<Chunk>().cast_const()) });
+        drop(unsafe { Arc::<Chunk>::from_raw(hint) });
     }
     let station = call.environment.station(call.size(0)?)?;
-    let Some(chunk) = station.rows().chunk(call.size(1)?) else {
+    let Some(chunk) = station.rows().chunk(call.size(1)?)? else {
         return Err(internal("no such chunk of rows"));
     };
     if !call.environment.external() {
         return call.undefined();
     }
     let (data, length) = chunk.memory();
-    let hint = Arc::into_raw(chunk).cast_mut().cast::<c_void>();
+    let hint = chunk.into_raw();
     shown(call, data, length, Some(release), hint)
 }
 
@@ -275,36 +281,58 @@ fn stats(call: &Call<'_>) -> Outcome<Value> {
     js.array(whole.chain(classes).map(|value| js.number(value as f64)))
 }
 
+/// A lease that is out, as `leaks` tells of it.
+struct Leak {
+    length: f64,
+    capacity: f64,
+    age: f64,
+    place: Site,
+    thread: Short,
+}
+
 /// leaks(station) -> [[length, capacity, age in ms, site, thread], …], oldest first
 fn leaks(call: &Call<'_>) -> Outcome<Value> {
     let js = call.js;
     let station = call.environment.station(call.size(0)?)?;
     let pool = station.pool();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64() * 1000.0);
-    let mut threads = threads(pool.id());
-    let mut found: Vec<(f64, f64, f64, String, String)> = pool
-        .leaks()?
-        .into_iter()
-        .map(|lease| {
-            let place = lease.site.to_string();
-            let age = lease.age.as_secs_f64() * 1000.0;
-            let thread = threads.remove(&lease.id).unwrap_or_default();
-            (lease.len as f64, lease.capacity as f64, age, place, thread)
-        })
-        .collect();
-    let mine = live_leases(pool.id()).into_iter().chain(handover::on_their_way(pool.id()));
-    found.extend(mine.map(|lease| {
-        let place = handover::site(lease.site).to_string();
-        (lease.length, lease.capacity, now - lease.since, place, lease.thread)
-    }));
-    found.sort_by(|a, b| b.2.total_cmp(&a.2));
-    js.array(found.into_iter().map(|(length, capacity, age, place, thread)| {
+    let threads = threads(pool.id())?;
+    let mut found = Vec::new();
+    for lease in pool.leaks()? {
+        let known = threads.binary_search_by_key(&lease.id, |(handle, _)| *handle);
+        let next = found.len();
+        let leak = Leak {
+            length: lease.len as f64,
+            capacity: lease.capacity as f64,
+            age: lease.age.as_secs_f64() * 1000.0,
+            place: lease.site,
+            thread: known.map_or_else(|_| Short::default(), |place| threads[place].1),
+        };
+        push(&mut found, (next, leak), LIST)?;
+    }
+    let mut mine = Vec::new();
+    live_leases(pool.id(), &mut mine)?;
+    handover::on_their_way(pool.id(), &mut mine)?;
+    for lease in mine {
+        let next = found.len();
+        let leak = Leak {
+            length: lease.length,
+            capacity: lease.capacity,
+            age: now - lease.since,
+            place: handover::site(lease.site),
+            thread: lease.thread,
+        };
+        push(&mut found, (next, leak), LIST)?;
+    }
+    // A stable sort would need memory.
+    found.sort_unstable_by(|(a, first), (b, second)| second.age.total_cmp(&first.age).then(a.cmp(b)));
+    js.array(found.iter().map(|(_, leak)| {
         js.array([
-            js.number(length),
-            js.number(capacity),
-            js.number(age.max(0.0)),
-            js.string(&place),
-            js.string(&thread),
+            js.number(leak.length),
+            js.number(leak.capacity),
+            js.number(leak.age.max(0.0)),
+            js.string(Text::of(leak.place).whole()?),
+            js.string(leak.thread.as_str()),
         ])
     }))
 }
@@ -348,8 +376,8 @@ fn may_keep(call: &Call<'_>) -> Outcome<Value> {
 /// misuse(station, kind, length, got, first put, here): counts a misuse that JavaScript found and throws core's error
 fn misuse(call: &Call<'_>) -> Outcome<Value> {
     let station = call.environment.station(call.size(0)?)?;
-    let name = call.string(1)?;
-    let Some(kind) = ErrorKind::ALL.iter().find(|kind| kind.name() == name) else {
+    let name = call.short(1)?;
+    let Some(kind) = ErrorKind::ALL.iter().find(|kind| kind.name() == name.as_str()) else {
         return Err(internal("no such kind of error"));
     };
     let place = |index| Ok::<_, Fail>(handover::site(call.number(index)?));
@@ -357,14 +385,19 @@ fn misuse(call: &Call<'_>) -> Outcome<Value> {
     Err(station.pool().misuse(*kind, call.size(2)?, got, first_put, here).into())
 }
 
-/// site(file, line, function) -> number
+/// site(file, line, function) -> number, or undefined for want of memory: whoever gets or puts must not fail for the place
 fn site(call: &Call<'_>) -> Outcome<Value> {
     let line = call.size(1)?.min(u32::MAX as usize) as u32;
-    let number = handover::site_number(&call.string(0)?, line, &call.string(2)?);
-    call.js.number(number as f64)
+    let named = || Ok(handover::site_number(&call.string(0)?, line, &call.string(2)?));
+    match named() {
+        Ok(Some(number)) => call.js.number(number as f64),
+        Ok(None) => call.undefined(),
+        Err(Fail::Error(error)) if error.kind() == ErrorKind::NoMemory => call.undefined(),
+        Err(fail) => Err(fail),
+    }
 }
 
 /// siteName(number) -> the place as text
 fn site_name(call: &Call<'_>) -> Outcome<Value> {
-    call.js.string(&handover::site_name(call.number(0)?))
+    call.js.string(handover::site_name(call.number(0)?).whole()?)
 }

@@ -10,7 +10,11 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::js::Outcome;
+use crate::memory::{Arc, push, reserve};
+use crate::text::Short;
 
 pub(crate) const COLUMNS: usize = 8;
 pub(crate) const CHUNK_ROWS: usize = 64;
@@ -28,6 +32,7 @@ pub(crate) enum Column {
 }
 
 /// Rows that one Float64Array shows.
+#[repr(align(64))]
 pub(crate) struct Chunk([AtomicU64; CHUNK_CELLS]);
 
 impl Chunk {
@@ -52,7 +57,7 @@ impl Chunk {
 
 /// One station's rows.
 pub(crate) struct Rows {
-    thread: String,
+    thread: Short,
     chunks: Mutex<Vec<Arc<Chunk>>>,
 }
 
@@ -62,11 +67,15 @@ pub(crate) struct LiveLease {
     pub capacity: f64,
     pub since: f64,
     pub site: f64,
-    pub thread: String,
+    pub thread: Short,
 }
 
+/// What a request was for, in errors.
+const ROWS: &str = "the table of the leases";
+pub(crate) const LIST: &str = "the list of the leases";
+
 /// The rows of all stations, by pool.
-type Registry = HashMap<u64, Vec<Weak<Rows>>>;
+type Registry = HashMap<u64, Vec<Arc<Rows>>>;
 
 fn registry() -> MutexGuard<'static, Registry> {
     static REGISTRY: OnceLock<Mutex<Registry>> = OnceLock::new();
@@ -79,22 +88,24 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Rows {
-    /// Makes the rows of a station of `pool`, listed until they are dropped.
-    pub(crate) fn new(pool: u64, thread: String) -> Arc<Rows> {
-        let rows = Arc::new(Rows { thread, chunks: Mutex::default() });
+    /// Makes the rows of a station of `pool`, listed until [`unlist`](Rows::unlist).
+    pub(crate) fn new(pool: u64, thread: Short) -> Outcome<Arc<Rows>> {
+        let rows = Arc::new(Rows { thread, chunks: Mutex::default() }, ROWS)?;
         let mut registry = registry();
+        reserve(&mut registry, ROWS)?;
         let listed = registry.entry(pool).or_default();
-        listed.retain(|rows| rows.strong_count() > 0);
-        listed.push(Arc::downgrade(&rows));
-        drop(registry);
-        rows
+        let added = push(listed, rows.clone(), ROWS);
+        if listed.is_empty() {
+            registry.remove(&pool);
+        }
+        added.map(|()| rows)
     }
 
-    /// Forgets a pool's stations that are gone.
-    pub(crate) fn unlist(pool: u64) {
+    /// Forgets the rows of a station that is gone.
+    pub(crate) fn unlist(pool: u64, rows: &Arc<Rows>) {
         let mut registry = registry();
         if let Some(listed) = registry.get_mut(&pool) {
-            listed.retain(|rows| rows.strong_count() > 0);
+            listed.retain(|other| !other.is(rows));
             if listed.is_empty() {
                 registry.remove(&pool);
             }
@@ -102,12 +113,12 @@ impl Rows {
     }
 
     /// Returns a chunk; makes it when it is the next one.
-    pub(crate) fn chunk(&self, number: usize) -> Option<Arc<Chunk>> {
+    pub(crate) fn chunk(&self, number: usize) -> Outcome<Option<Arc<Chunk>>> {
         let mut chunks = lock(&self.chunks);
         if number == chunks.len() {
-            chunks.push(Arc::new(Chunk([const { AtomicU64::new(0) }; CHUNK_CELLS])));
+            push(&mut chunks, Arc::new(Chunk([const { AtomicU64::new(0) }; CHUNK_CELLS]), ROWS)?, ROWS)?;
         }
-        chunks.get(number).cloned()
+        Ok(chunks.get(number).cloned())
     }
 
     pub(crate) fn get(&self, index: usize, column: Column) -> f64 {
@@ -115,8 +126,8 @@ impl Rows {
     }
 
     /// Starts a buffer's row: idle, not seen by anybody.
-    pub(crate) fn start(&self, index: usize, capacity: usize, listed_by_core: u64) {
-        if let Some(chunk) = self.chunk(index / CHUNK_ROWS) {
+    pub(crate) fn start(&self, index: usize, capacity: usize, listed_by_core: u64) -> Outcome<()> {
+        if let Some(chunk) = self.chunk(index / CHUNK_ROWS)? {
             let row = index % CHUNK_ROWS;
             for column in [Column::Length, Column::Exposed, Column::Since, Column::Site] {
                 chunk.set(row, column, 0.0);
@@ -124,6 +135,7 @@ impl Rows {
             chunk.set(row, Column::Capacity, capacity as f64);
             chunk.0[row * COLUMNS + Column::Listed as usize].store(listed_by_core, Ordering::Relaxed);
         }
+        Ok(())
     }
 
     /// Marks a row as nobody's.
@@ -145,46 +157,46 @@ impl Rows {
     }
 }
 
-fn stations(pool: u64) -> Vec<Arc<Rows>> {
-    registry().get(&pool).map(|listed| listed.iter().filter_map(Weak::upgrade).collect()).unwrap_or_default()
-}
-
-/// Returns the threads of those leases that core lists itself, by their handles.
-pub(crate) fn threads(pool: u64) -> HashMap<u64, String> {
-    let mut threads = HashMap::new();
-    for rows in stations(pool) {
+/// Visits the rows of a pool's stations that were got from: what each says, and its thread.
+fn for_each_live(pool: u64, mut visit: impl FnMut(&Chunk, usize, Short) -> Outcome<()>) -> Outcome<()> {
+    for rows in registry().get(&pool).into_iter().flatten() {
         for chunk in lock(&rows.chunks).iter() {
             for row in 0..CHUNK_ROWS {
-                let handle = chunk.listed(row);
-                if handle != 0 && chunk.get(row, Column::Length) > 0.0 {
-                    threads.insert(handle, rows.thread.clone());
+                if chunk.get(row, Column::Length) > 0.0 {
+                    visit(chunk, row, rows.thread)?;
                 }
             }
         }
     }
-    threads
+    Ok(())
+}
+
+/// Returns the handles of those leases that core lists itself, in their order, and the threads that have them.
+pub(crate) fn threads(pool: u64) -> Outcome<Vec<(u64, Short)>> {
+    let mut threads = Vec::new();
+    for_each_live(pool, |chunk, row, thread| match chunk.listed(row) {
+        0 => Ok(()),
+        handle => push(&mut threads, (handle, thread), LIST),
+    })?;
+    threads.sort_unstable_by_key(|(handle, _)| *handle);
+    Ok(threads)
 }
 
 /// Lists the live leases that stations of a pool hold, except those that core lists itself.
-pub(crate) fn live_leases(pool: u64) -> Vec<LiveLease> {
-    let mut leases = Vec::new();
-    for rows in stations(pool) {
-        for chunk in lock(&rows.chunks).iter() {
-            for row in 0..CHUNK_ROWS {
-                let length = chunk.get(row, Column::Length);
-                if length > 0.0 && chunk.listed(row) == 0 {
-                    leases.push(LiveLease {
-                        length: length - 1.0,
-                        capacity: chunk.get(row, Column::Capacity),
-                        since: chunk.get(row, Column::Since),
-                        site: chunk.get(row, Column::Site),
-                        thread: rows.thread.clone(),
-                    });
-                }
-            }
+pub(crate) fn live_leases(pool: u64, leases: &mut Vec<LiveLease>) -> Outcome<()> {
+    for_each_live(pool, |chunk, row, thread| {
+        if chunk.listed(row) != 0 {
+            return Ok(());
         }
-    }
-    leases
+        let lease = LiveLease {
+            length: chunk.get(row, Column::Length) - 1.0,
+            capacity: chunk.get(row, Column::Capacity),
+            since: chunk.get(row, Column::Since),
+            site: chunk.get(row, Column::Site),
+            thread,
+        };
+        push(leases, lease, LIST)
+    })
 }
 
 #[cfg(test)]
@@ -193,30 +205,37 @@ mod tests {
 
     #[test]
     fn live_rows_are_listed_until_the_station_is_gone() {
-        let rows = Rows::new(77, "worker 1".into());
-        rows.start(0, 512, 0);
-        rows.start(CHUNK_ROWS, 1024, 0);
-        rows.start(1, 1 << 20, 0xfff8_0000_0000_0007);
-        let chunk = rows.chunk(0).expect("made by start");
+        let worker = Short::of("worker 1");
+        let rows = Rows::new(77, worker).ok().expect("memory");
+        for (index, capacity, listed) in [(0, 512, 0), (CHUNK_ROWS, 1024, 0), (1, 1 << 20, 0xfff8_0000_0000_0007)] {
+            rows.start(index, capacity, listed).ok().expect("memory");
+        }
+        let live_leases = |pool| {
+            let mut leases = Vec::new();
+            live_leases(pool, &mut leases).ok().expect("memory");
+            leases
+        };
+        let chunk = rows.chunk(0).ok().flatten().expect("made by start");
         chunk.set(0, Column::Length, 101.0);
         chunk.set(1, Column::Length, 7.0);
         let live = live_leases(77);
         assert_eq!(live.len(), 1);
         assert_eq!((live[0].length, live[0].capacity), (100.0, 512.0));
-        assert_eq!(live[0].thread, "worker 1");
-        assert_eq!(threads(77), HashMap::from([(0xfff8_0000_0000_0007, "worker 1".to_owned())]));
+        assert_eq!(live[0].thread, worker);
+        assert_eq!(threads(77).ok(), Some(vec![(0xfff8_0000_0000_0007, worker)]));
         rows.clear(0);
         assert!(live_leases(77).is_empty());
         chunk.set(0, Column::Length, 5.0);
-        drop(rows);
-        Rows::unlist(77);
+        assert_eq!(live_leases(77).len(), 1);
+        Rows::unlist(77, &rows);
         assert!(live_leases(77).is_empty());
+        assert!(!registry().contains_key(&77));
     }
 
     #[test]
     fn a_mirror_never_changes_what_core_wrote() {
-        let rows = Rows::new(78, "main".into());
-        rows.start(0, 4096, 0);
+        let rows = Rows::new(78, Short::of("main")).ok().expect("memory");
+        rows.start(0, 4096, 0).ok().expect("memory");
         rows.copy_from(0, &[11.0, 1.0, 5.0, 0.0, -1.0, -1.0, -1.0, -1.0]);
         assert_eq!(rows.get(0, Column::Length), 11.0);
         assert_eq!(rows.get(0, Column::Capacity), 4096.0);

@@ -12,15 +12,15 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::rc::Rc;
 
 use millpond::raw::Kept;
 use millpond::{ClearPolicy, Detached, raw};
-use napi::sys;
+use napi_sys as sys;
 
 use crate::environment::no_memory;
 use crate::handover;
 use crate::js::{Fail, Js, Outcome, Value, call, check, internal};
+use crate::memory::{Rc, none_for, try_box};
 use crate::rows::Column;
 use crate::station::Station;
 
@@ -73,8 +73,8 @@ impl Slab {
         data: *mut u8,
         bytes: usize,
         capacity: usize,
-    ) -> Rc<Slab> {
-        Rc::new(Slab {
+    ) -> Outcome<Rc<Slab>> {
+        let slab = Slab {
             origin,
             index,
             serial,
@@ -86,7 +86,8 @@ impl Slab {
             kept: RefCell::new(None),
             wraps: Cell::new(0),
             wrapped: Cell::new(false),
-        })
+        };
+        Rc::new(slab, "a buffer's state")
     }
 
     pub(crate) fn data(&self) -> *mut u8 {
@@ -94,39 +95,39 @@ impl Slab {
     }
 
     /// Makes an ArrayBuffer over the memory, or undefined where the host refuses such ArrayBuffers.
-    pub(crate) fn wrap(self: &Rc<Self>, js: Js) -> Outcome<Value> {
-        let environment = self.station.environment();
+    pub(crate) fn wrap(this: &Rc<Slab>, js: Js) -> Outcome<Value> {
+        let environment = this.station.environment();
         if !environment.external() {
             return js.undefined();
         }
-        let hint = Rc::into_raw(Rc::clone(self)).cast_mut().cast::<c_void>();
+        let hint = this.clone().into_raw();
         let mut value = ptr::null_mut();
         // SAFETY: `data` points to `bytes` bytes that core keeps until this slab gives them back, which it does only
         // when no ArrayBuffer reaches them (module documentation); `hint` is an owner that `finalize` takes.
         let status = unsafe {
             sys::napi_create_external_arraybuffer(
                 js.env(),
-                self.data.cast::<c_void>(),
-                self.bytes,
+                this.data.cast::<c_void>(),
+                this.bytes,
                 Some(finalize),
                 hint,
                 &mut value,
             )
         };
         if status == sys::Status::napi_ok {
-            self.wraps.set(self.wraps.get() + 1);
-            self.wrapped.set(true);
+            this.wraps.set(this.wraps.get() + 1);
+            this.wrapped.set(true);
             return Ok(value);
         }
         // SAFETY: Node took no ownership, so this owner is still ours.
-        drop(unsafe { Rc::from_raw(hint.cast::<Slab>().cast_const()) });
+        drop(unsafe { Rc::<Slab>::from_raw(hint) });
         if status == sys::Status::napi_no_external_buffers_allowed {
             environment.refuse_external();
             return js.undefined();
         }
         match check(status, "napi_create_external_arraybuffer") {
             Err(Fail::Pending) => Err(Fail::Pending),
-            _ => Err(no_memory(self.station.pool().name(), self.bytes)),
+            _ => Err(no_memory(this.station.pool().name(), this.bytes)),
         }
     }
 
@@ -261,7 +262,7 @@ impl Slab {
         self.station.drop_if_released();
         if let (Some(js), Some(length)) = (js, leased) {
             let place = handover::site_name(site);
-            self.station.environment().notify_leak(js, pool.name(), length, &place);
+            self.station.environment().notify_leak(js, pool.name(), length, place.as_str());
         }
     }
 
@@ -277,11 +278,16 @@ impl Slab {
     }
 }
 
+/// Makes room for what [`show_detached`] shows: what was detached cannot go back.
+pub(crate) fn room_for_detached() -> Outcome<Box<Option<Detached>>> {
+    try_box(None).ok_or_else(|| none_for("a detached buffer"))
+}
+
 /// Makes an ArrayBuffer over memory that left its pool; V8 frees it. Undefined for no bytes at all.
-pub(crate) fn show_detached(js: Js, pool: &str, owned: Detached) -> Outcome<Value> {
+pub(crate) fn show_detached(js: Js, pool: &str, mut room: Box<Option<Detached>>, owned: Detached) -> Outcome<Value> {
     unsafe extern "C" fn release(env: sys::napi_env, _data: *mut c_void, hint: *mut c_void) {
         // SAFETY: `show_detached` made this owner for this one call.
-        let owned = unsafe { Box::from_raw(hint.cast::<Detached>()) };
+        let owned = unsafe { Box::from_raw(hint.cast::<Option<Detached>>()) };
         // SAFETY: Node calls a finalizer with the environment that made the ArrayBuffer, on its thread.
         let js = unsafe { Js::new(env) };
         if js.alive() {
@@ -294,9 +300,9 @@ pub(crate) fn show_detached(js: Js, pool: &str, owned: Detached) -> Outcome<Valu
     if owned.is_empty() {
         return js.undefined();
     }
-    let mut owned = Box::new(owned);
+    let owned = room.insert(owned);
     let (data, length) = (owned.as_mut_ptr(), owned.len());
-    let hint = Box::into_raw(owned).cast::<c_void>();
+    let hint = Box::into_raw(room).cast::<c_void>();
     let mut value = ptr::null_mut();
     // SAFETY: `data` points to `length` bytes that the boxed owner keeps until `release` drops it.
     let status = unsafe {
@@ -304,7 +310,7 @@ pub(crate) fn show_detached(js: Js, pool: &str, owned: Detached) -> Outcome<Valu
     };
     if status != sys::Status::napi_ok {
         // SAFETY: Node took no ownership, so this owner is still ours.
-        drop(unsafe { Box::from_raw(hint.cast::<Detached>()) });
+        drop(unsafe { Box::from_raw(hint.cast::<Option<Detached>>()) });
         check(status, "napi_create_external_arraybuffer").map_err(|_| no_memory(pool, length))?;
     }
     Ok(value)
@@ -313,7 +319,7 @@ pub(crate) fn show_detached(js: Js, pool: &str, owned: Detached) -> Outcome<Valu
 /// Node calls this when V8 let go of an ArrayBuffer over a slab, or when the environment ends.
 unsafe extern "C" fn finalize(env: sys::napi_env, _data: *mut c_void, hint: *mut c_void) {
     // SAFETY: `wrap` made this owner for this one call.
-    let slab = unsafe { Rc::from_raw(hint.cast::<Slab>().cast_const()) };
+    let slab = unsafe { Rc::<Slab>::from_raw(hint) };
     // SAFETY: Node calls a finalizer with the environment that made the ArrayBuffer, on its thread.
     let js = unsafe { Js::new(env) };
     slab.wraps.set(slab.wraps.get().saturating_sub(1));

@@ -1,8 +1,6 @@
 //! Joins one pool to one environment: the stock that JavaScript's magazines live on, and the buffers it has out.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-use std::sync::Arc;
 
 use millpond::raw::{self, Stock};
 use millpond::{BufferPool, Site};
@@ -10,6 +8,7 @@ use millpond::{BufferPool, Site};
 use crate::environment::Environment;
 use crate::handover::Moved;
 use crate::js::{Js, Outcome, Value, internal};
+use crate::memory::{Arc, Rc, push};
 use crate::rows::Rows;
 use crate::slab::{Origin, Slab};
 
@@ -18,11 +17,62 @@ const CLASS_FIRST: usize = 2;
 const CLASS_STRIDE: usize = 3;
 const CLASS_IDLE: usize = 2;
 
+/// A buffer's number: whose it is, or that of the one that was freed before it, if any.
+enum Place {
+    Held(Rc<Slab>),
+    Free(Option<usize>),
+}
+
+/// The buffers by their numbers. A number that is free is part of a list, so that to free one needs no memory.
 #[derive(Default)]
 struct Slabs {
-    table: Vec<Option<Rc<Slab>>>,
-    free: Vec<usize>,
+    table: Vec<Place>,
+    free: Option<usize>,
+    held: usize,
     admitted: u32,
+}
+
+impl Slabs {
+    /// Returns a free number, which stays free.
+    fn number(&mut self) -> Outcome<usize> {
+        if let Some(free) = self.free {
+            return Ok(free);
+        }
+        push(&mut self.table, Place::Free(None), "the table of the buffers")?;
+        Ok(*self.free.insert(self.table.len() - 1))
+    }
+
+    /// Gives the number that was returned last to a buffer.
+    fn hold(&mut self, slab: Rc<Slab>) {
+        let index = slab.index;
+        if let Place::Free(next) = std::mem::replace(&mut self.table[index], Place::Held(slab)) {
+            self.free = next;
+            self.held += 1;
+        }
+    }
+
+    /// Frees a number, unless it is free.
+    fn release(&mut self, index: usize) -> Option<Rc<Slab>> {
+        let place = self.table.get_mut(index).filter(|place| matches!(place, Place::Held(_)))?;
+        let held = std::mem::replace(place, Place::Free(self.free));
+        self.free = Some(index);
+        self.held -= 1;
+        if let Place::Held(slab) = held { Some(slab) } else { None }
+    }
+
+    fn get(&self, index: usize) -> Option<&Rc<Slab>> {
+        self.table.get(index).and_then(Place::slab)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Rc<Slab>> {
+        self.table.iter().filter_map(Place::slab)
+    }
+}
+
+impl Place {
+    fn slab(&self) -> Option<&Rc<Slab>> {
+        if let Place::Held(slab) = self { Some(slab) } else { None }
+    }
 }
 
 /// A pool as one environment sees it.
@@ -43,15 +93,17 @@ impl Station {
     pub(crate) fn open(environment: &Rc<Environment>, pool: BufferPool) -> Outcome<Rc<Station>> {
         environment.add(|number| {
             let stock = Stock::new(&pool)?;
-            Ok(Rc::new(Station {
-                rows: Rows::new(pool.id(), environment.thread()),
+            let rows = Rows::new(pool.id(), environment.thread())?;
+            let station = Station {
                 pool,
                 stock,
-                environment: Rc::clone(environment),
+                rows,
+                environment: environment.clone(),
                 number,
                 slabs: RefCell::default(),
                 released: Cell::new(false),
-            }))
+            };
+            Rc::new(station, "a pool's state")
         })
     }
 
@@ -76,66 +128,60 @@ impl Station {
     }
 
     pub(crate) fn slab(&self, index: usize) -> Outcome<Rc<Slab>> {
-        match self.slabs.borrow().table.get(index) {
-            Some(Some(slab)) => Ok(Rc::clone(slab)),
-            _ => Err(internal("no such buffer")),
-        }
+        self.slabs.borrow().get(index).cloned().ok_or_else(|| internal("no such buffer"))
     }
 
     /// Takes an idle or new buffer of a class out of core.
-    pub(crate) fn take(self: &Rc<Self>, js: Js, class: usize) -> Outcome<Value> {
-        let buffer = self.stock.take(class)?;
+    pub(crate) fn take(this: &Rc<Station>, js: Js, class: usize) -> Outcome<Value> {
+        let buffer = this.stock.take(class)?;
         let origin = Origin::Stock { token: buffer.token, class };
-        let slab = self.admit(origin, buffer.data, buffer.capacity, buffer.capacity);
-        self.show(js, &slab).inspect_err(|_| {
-            slab.leave();
-            // The buffer was taken just now and nobody saw it.
-            let _ = self.stock.give(buffer.token);
-        })
+        Station::admit(this, js, origin, buffer.data, buffer.capacity, buffer.capacity)
+            .map(|(_, shown)| shown)
+            .inspect_err(|_| {
+                // The buffer was taken just now and nobody saw it.
+                let _ = this.stock.give(buffer.token);
+            })
     }
 
     /// Takes a lease that core knows itself: oversized, beyond the limit where the pool's policy allows it, or because the
     /// pool looks closely. Undefined, with -1 in the scratch array, when the limit is reached.
     pub(crate) fn take_own(
-        self: &Rc<Self>,
+        this: &Rc<Station>,
         js: Js,
         length: usize,
         unbounded: bool,
         guard: bool,
         site: Site,
     ) -> Outcome<Value> {
-        let external = self.environment.external();
+        let external = this.environment.external();
         if guard && !external {
             // JavaScript would work in V8's memory, beside the guarded pages.
-            self.stock.not_guarded();
+            this.stock.not_guarded();
         }
-        let Some(taken) = self.stock.lease(length, unbounded, guard && external, site)? else {
-            self.environment.scratch(&[-1.0]);
+        let Some(taken) = this.stock.lease(length, unbounded, guard && external, site)? else {
+            this.environment.scratch(&[-1.0]);
             return js.undefined();
         };
         let lease = taken.lease;
         let origin = Origin::Own { lease: lease.id };
         // What JavaScript writes behind the length is found at the put; of V8's memory it sees the length only.
         let bytes = if external { lease.capacity } else { length }.max(1);
-        let slab = self.admit(origin, lease.data, bytes, lease.capacity);
-        let shown = self.show(js, &slab).inspect_err(|_| {
-            slab.leave();
+        let (_, shown) = Station::admit(this, js, origin, lease.data, bytes, lease.capacity).inspect_err(|_| {
             // The lease was made just now and nobody saw it.
-            let _ = raw::put(self.pool.id(), lease.id, Some(0), site);
-        });
-        self.environment.scratch_at(3, f64::from(u8::from(taken.guarded)));
-        shown
+            let _ = raw::put(this.pool.id(), lease.id, Some(0), site);
+        })?;
+        this.environment.scratch_at(3, f64::from(u8::from(taken.guarded)));
+        Ok(shown)
     }
 
     /// Takes over a lease that another environment sent.
-    pub(crate) fn adopt(self: &Rc<Self>, js: Js, moved: &Moved) -> Outcome<Value> {
-        let slab = self.admit(moved.origin, moved.data(), moved.bytes, moved.capacity);
-        let shown = self.show(js, &slab).inspect_err(|_| slab.leave())?;
+    pub(crate) fn adopt(this: &Rc<Station>, js: Js, moved: &Moved) -> Outcome<Value> {
+        let (slab, shown) = Station::admit(this, js, moved.origin, moved.data(), moved.bytes, moved.capacity)?;
         let class = match moved.origin {
             Origin::Stock { class, .. } => class as f64,
             Origin::Own { .. } => -1.0,
         };
-        self.environment.scratch(&[
+        this.environment.scratch(&[
             slab.index as f64,
             slab.bytes as f64,
             moved.capacity as f64,
@@ -146,35 +192,34 @@ impl Station {
         Ok(shown)
     }
 
-    fn admit(self: &Rc<Self>, origin: Origin, data: *mut u8, bytes: usize, capacity: usize) -> Rc<Slab> {
-        let mut slabs = self.slabs.borrow_mut();
-        let index = slabs.free.pop().unwrap_or(slabs.table.len());
-        if index == slabs.table.len() {
-            slabs.table.push(None);
-        }
+    /// Gives a buffer a number and shows it to JavaScript. When that fails, the buffer is still the caller's.
+    fn admit(
+        this: &Rc<Station>,
+        js: Js,
+        origin: Origin,
+        data: *mut u8,
+        bytes: usize,
+        capacity: usize,
+    ) -> Outcome<(Rc<Slab>, Value)> {
+        let mut slabs = this.slabs.borrow_mut();
+        let index = slabs.number()?;
+        let listed = if let Origin::Own { lease } = origin { lease } else { 0 };
+        this.rows.start(index, capacity, listed)?;
         slabs.admitted = slabs.admitted.wrapping_add(1);
         let serial = f64::from(slabs.admitted);
-        let slab = Slab::new(Rc::clone(self), index, serial, origin, data, bytes, capacity);
-        slabs.table[index] = Some(Rc::clone(&slab));
-        let listed = if let Origin::Own { lease } = origin { lease } else { 0 };
-        self.rows.start(index, capacity, listed);
-        slab
-    }
-
-    fn show(&self, js: Js, slab: &Rc<Slab>) -> Outcome<Value> {
-        let value = slab.wrap(js)?;
-        self.environment.scratch(&[slab.index as f64, slab.bytes as f64, slab.capacity as f64, 0.0, 0.0, slab.serial]);
-        Ok(value)
+        let slab = Slab::new(this.clone(), index, serial, origin, data, bytes, capacity)?;
+        slabs.hold(slab.clone());
+        drop(slabs);
+        let shown = Slab::wrap(&slab, js).inspect_err(|_| slab.leave())?;
+        this.environment.scratch(&[index as f64, bytes as f64, capacity as f64, 0.0, 0.0, serial]);
+        Ok((slab, shown))
     }
 
     /// Frees a buffer's number; called when it left.
     pub(crate) fn forget(&self, index: usize) {
         self.rows.clear(index);
-        let mut slabs = self.slabs.borrow_mut();
-        let slab = slabs.table.get_mut(index).and_then(Option::take);
-        if slab.is_some() {
-            slabs.free.push(index);
-        }
+        let slab = self.slabs.borrow_mut().release(index);
+        drop(slab);
     }
 
     /// JavaScript's pool object is gone: ends the station now, or with its last buffer.
@@ -184,7 +229,7 @@ impl Station {
     }
 
     pub(crate) fn drop_if_released(&self) {
-        if self.released.get() && self.slabs.borrow().table.iter().all(Option::is_none) {
+        if self.released.get() && self.slabs.borrow().held == 0 {
             self.environment.remove(self.number);
         }
     }
@@ -192,19 +237,20 @@ impl Station {
     /// Reports the leases that are out, as `MILLPOND_LEAKS` asks: they end with this environment.
     pub(crate) fn report_leaks(&self, when: &str) {
         let slabs = self.slabs.borrow();
-        let leases: Vec<u64> = slabs.table.iter().flatten().filter_map(|slab| slab.live_lease()).collect();
-        raw::report_leaks(&self.pool, when, &leases);
+        raw::report_leaks(&self.pool, when, |lease| slabs.iter().any(|slab| slab.live_lease() == Some(lease)));
     }
 
     /// The environment is gone: gives back what no ArrayBuffer of V8 ever showed.
     pub(crate) fn end(&self) {
-        let slabs: Vec<Rc<Slab>> = self.slabs.borrow().table.iter().flatten().cloned().collect();
-        for slab in slabs {
-            if !slab.is_wrapped() {
+        let count = self.slabs.borrow().table.len();
+        for index in 0..count {
+            let slab = self.slabs.borrow().get(index).cloned();
+            if let Some(slab) = slab.filter(|slab| !slab.is_wrapped()) {
                 slab.unreachable(None);
             }
         }
-        self.slabs.borrow_mut().table.clear();
+        let slabs = self.slabs.take();
+        drop(slabs);
     }
 
     /// Counts an idle buffer less in JavaScript's magazine: the collector took the magazine.
@@ -226,7 +272,6 @@ impl Station {
 
 impl Drop for Station {
     fn drop(&mut self) {
-        // This station's own `Rows` are alive until after this; the next one's entry clears what is left.
-        Rows::unlist(self.pool.id());
+        Rows::unlist(self.pool.id(), &self.rows);
     }
 }

@@ -87,6 +87,13 @@ mkdir "$scratch/app"
 )
 for node in "${nodes[@]}"; do "$node" test/readme.mjs "$scratch/app"; done
 
+echo "== some of the requests for memory refused"
+step=25
+for node in "${nodes[@]}"; do
+  NODE=$node PACKAGE=$scratch/app/node_modules/millpond bash ../tests/preload/run.sh node "$step"
+  step=100
+done
+
 echo "== without cargo"
 mkdir "$scratch/bin" "$scratch/bare"
 ln -s "$(command -v node)" "$scratch/bin/node"

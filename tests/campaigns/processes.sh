@@ -12,7 +12,7 @@ MILLPOND_THREADS=$((100000 * times)) cargo test -p millpond-tests --test threads
 MILLPOND_TEST_TIMES=$((20 * times)) bash tests/c/run.sh "c99 shared own_fork"
 MILLPOND_TEST_TIMES=$((5 * times)) bash tests/c/run.sh "c99 dlopen"
 MILLPOND_TEST_TIMES=$((50 * times)) bash tests/c/run.sh "c99 shared own_threads"
-# Each request for memory of Python's and Node's native half fails in turn; in make test it is each fifth.
+# Each request for memory of Python's and Node's native half fails in turn; in make test it is each fifth, or less.
 bash tests/preload/run.sh python
 bash tests/preload/run.sh node
 HANDLES=$((50000000 * times)) CHILDREN=$((2000 * times)) bash tests/campaigns/generations.sh

@@ -1,8 +1,7 @@
 /*
  * Goes before the C library (LD_PRELOAD) and refuses memory to one library of the process, the one whose path contains what
  * aim() was told, on the thread that set the plan: all that the library asks for directly, by malloc and its like, mmap, and
- * mprotect that makes memory usable, at least as many bytes as aim() was told. Whoever else asks, the interpreter above all, is
- * served.
+ * mprotect that makes memory usable. Whoever else asks, the interpreter above all, is served.
  *
  * Python calls the functions by ctypes, Node by loading this file as an addon.
  */
@@ -25,7 +24,6 @@ void *__libc_memalign(size_t alignment, size_t size);
 
 static uintptr_t first, last;
 static const char *wanted;
-static size_t least;
 static __thread int planned;
 static __thread int64_t left;
 static __thread int for_good;
@@ -48,10 +46,9 @@ static int look_at(struct dl_phdr_info *library, size_t size, void *data) {
     return 0;
 }
 
-/* Chooses the library by a part of its path, and the smallest request. Returns whether the library is loaded. */
-int failing_memory_aim(const char *part, int64_t smallest) {
+/* Chooses the library by a part of its path. Returns whether the library is loaded. */
+int failing_memory_aim(const char *part) {
     wanted = part;
-    least = (size_t)smallest;
     return dl_iterate_phdr(look_at, NULL);
 }
 
@@ -74,9 +71,9 @@ int64_t failing_memory_asked(void) {
     return asked_count;
 }
 
-static int refuses(const void *caller, size_t size) {
+static int refuses(const void *caller) {
     uintptr_t place = (uintptr_t)caller;
-    if (!planned || place < first || place >= last || size < least) {
+    if (!planned || place < first || place >= last) {
         return 0;
     }
     ++asked_count;
@@ -93,30 +90,30 @@ static int refuses(const void *caller, size_t size) {
     return 1;
 }
 
-#define REFUSED(size) refuses(__builtin_return_address(0), size)
+#define REFUSED() refuses(__builtin_return_address(0))
 
 void *malloc(size_t size) {
-    return REFUSED(size) ? NULL : __libc_malloc(size);
+    return REFUSED() ? NULL : __libc_malloc(size);
 }
 
 void *calloc(size_t count, size_t size) {
-    return REFUSED(count * size) ? NULL : __libc_calloc(count, size);
+    return REFUSED() ? NULL : __libc_calloc(count, size);
 }
 
 void *realloc(void *block, size_t size) {
-    return REFUSED(size) ? NULL : __libc_realloc(block, size);
+    return REFUSED() ? NULL : __libc_realloc(block, size);
 }
 
 void *memalign(size_t alignment, size_t size) {
-    return REFUSED(size) ? NULL : __libc_memalign(alignment, size);
+    return REFUSED() ? NULL : __libc_memalign(alignment, size);
 }
 
 void *aligned_alloc(size_t alignment, size_t size) {
-    return REFUSED(size) ? NULL : __libc_memalign(alignment, size);
+    return REFUSED() ? NULL : __libc_memalign(alignment, size);
 }
 
 int posix_memalign(void **block, size_t alignment, size_t size) {
-    void *made = REFUSED(size) ? NULL : __libc_memalign(alignment, size);
+    void *made = REFUSED() ? NULL : __libc_memalign(alignment, size);
     if (made == NULL) {
         return ENOMEM;
     }
@@ -129,16 +126,16 @@ static void *map(void *address, size_t len, int protection, int flags, int file,
 }
 
 void *mmap(void *address, size_t len, int protection, int flags, int file, off_t offset) {
-    return REFUSED(len) ? MAP_FAILED : map(address, len, protection, flags, file, offset);
+    return REFUSED() ? MAP_FAILED : map(address, len, protection, flags, file, offset);
 }
 
 void *mmap64(void *address, size_t len, int protection, int flags, int file, off_t offset) {
-    return REFUSED(len) ? MAP_FAILED : map(address, len, protection, flags, file, offset);
+    return REFUSED() ? MAP_FAILED : map(address, len, protection, flags, file, offset);
 }
 
 int mprotect(void *address, size_t len, int protection) {
     /* To take access away needs no memory, at most another entry in the table of mappings. */
-    if (REFUSED(len)) {
+    if (REFUSED()) {
         return -1;
     }
     return (int)syscall(SYS_mprotect, address, len, protection);
@@ -170,13 +167,11 @@ static napi_value number(napi_env env, int64_t value) {
 
 static napi_value call_aim(napi_env env, napi_callback_info info) {
     static char part[256];
-    napi_value given[2];
-    size_t count = 2, len = 0;
-    int64_t smallest = 0;
+    napi_value given[1];
+    size_t count = 1, len = 0;
     napi_get_cb_info(env, info, &count, given, NULL, NULL);
     napi_get_value_string_utf8(env, given[0], part, sizeof part, &len);
-    napi_get_value_int64(env, given[1], &smallest);
-    return number(env, failing_memory_aim(part, smallest));
+    return number(env, failing_memory_aim(part));
 }
 
 static napi_value call_begin(napi_env env, napi_callback_info info) {

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import millpond
 
 memory = ctypes.CDLL(os.environ["LD_PRELOAD"])
-memory.failing_memory_aim.argtypes = [ctypes.c_char_p, ctypes.c_int64]
+memory.failing_memory_aim.argtypes = [ctypes.c_char_p]
 memory.failing_memory_begin.argtypes = [ctypes.c_int64, ctypes.c_int]
 memory.failing_memory_end.restype = ctypes.c_int64
 memory.failing_memory_asked.restype = ctypes.c_int64
@@ -200,7 +200,7 @@ def main(step_size: int) -> int:
     warnings.simplefilter("ignore", ResourceWarning)
     # Should it abort, it says where.
     faulthandler.enable()
-    assert memory.failing_memory_aim(b"_millpond", 0), "the library is not loaded"
+    assert memory.failing_memory_aim(b"_millpond"), "the library is not loaded"
     # What is made once for the process is there afterwards.
     for mode in MODES:
         assert run(mode, 1 << 40, False)[1] == 0
@@ -219,6 +219,6 @@ def main(step_size: int) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--seeded"]:
-        memory.failing_memory_aim(b"_millpond", 0)
+        memory.failing_memory_aim(b"_millpond")
         sys.exit(seeded())
     sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1))

@@ -487,10 +487,10 @@ pub fn leak_reclaimed(pool_id: u64, lease_id: u64) -> Result<()> {
     into_lease(pool_id, lease_id).map(Lease::leak_reclaimed)
 }
 
-/// Reports those of a pool's live leases whose handles are listed, as `MILLPOND_LEAKS` asks: a binding whose leases end with
-/// a thread says so before. `when` says when that is.
-pub fn report_leaks(pool: &BufferPool, when: &str, lease_ids: &[u64]) {
-    report::report_those(pool.inner(), when, |slot| lease_ids.contains(&slot.handle.load(Ordering::Relaxed)));
+/// Reports those of a pool's live leases whose handles `which` selects, as `MILLPOND_LEAKS` asks: a binding whose leases end
+/// with a thread says so before. `when` says when that is.
+pub fn report_leaks(pool: &BufferPool, when: &str, which: impl Fn(u64) -> bool) {
+    report::report_those(pool.inner(), when, |slot| which(slot.handle.load(Ordering::Relaxed)));
 }
 
 /// Reports the leases of all pools that are out, as `MILLPOND_LEAKS` asks, as at the process's end, which then reports
