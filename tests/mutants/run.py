@@ -428,7 +428,7 @@ def attempt(mutant, suites, environment):
             suite.caught += 1
             return ("caught" if result == "failed" else "timeout"), suite.name
     if late:
-        result, _, _ = late[0].run(environment, 4 * late[0].limit())
+        result, _, _ = late[0].run(environment, 2 * late[0].limit())
         if result != "ok":
             return ("caught" if result == "failed" else "timeout"), late[0].name
     return ("survived" if tried else "unreached"), ""

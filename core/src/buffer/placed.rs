@@ -194,6 +194,23 @@ mod tests {
     }
 
     #[test]
+    fn an_interruptible_get_waits_as_long_as_it_may_and_asks_each_tenth_of_a_second() {
+        let pool = BufferPool::builder().name("full").max_bytes(512).build().expect("a pool");
+        let _all = pool.get(1).expect("a lease");
+        for (timeout, most) in [(20, 0), (120, 1)] {
+            let timeout = Duration::from_millis(timeout);
+            let (before, mut asked) = (Instant::now(), 0);
+            let mut give_up = || {
+                asked += 1;
+                false
+            };
+            let error = pool.get_interruptible(1, timeout, place(1), &mut give_up).expect_err("nobody puts");
+            assert_eq!(error.kind(), ErrorKind::Exhausted);
+            assert!(before.elapsed() >= timeout && asked <= most, "{asked} times");
+        }
+    }
+
+    #[test]
     fn an_overrun_names_the_given_places() {
         let pool = pool("on");
         let both = |error: &Error| {
