@@ -502,11 +502,13 @@ private:
     };
     static constexpr std::size_t stripes = 16;
 
-    /// The stripe of the calling thread, out of an address that each thread has for itself.
+    /// The stripe of the calling thread: its own while there are not more threads than stripes.
     static std::size_t own_stripe() noexcept {
-        static thread_local char own = 0;
-        const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(&own));
-        return static_cast<std::size_t>((address >> 6) * UINT64_C(0x9E3779B97F4A7C15) >> 60);
+        static std::atomic<std::size_t> threads{0};
+        static thread_local std::size_t own = stripes;
+        if (own == stripes)
+            own = threads.fetch_add(1, std::memory_order_relaxed) % stripes;
+        return own;
     }
 
     static options never_clearing() noexcept {
