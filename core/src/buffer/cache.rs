@@ -618,6 +618,8 @@ mod tests {
         }
         let many: Vec<usize> = (1..=100).map(|n| n * 64).collect();
         assert_eq!(shares(&many, 64 << 20).0, MAGAZINES - 1);
+        // Of small ones as many as a magazine has room for, the hot one and 256; of others what the share holds.
+        assert_eq!(most_kept(&[512, 4096, 2 << 20], 2 << 20), 257 * 512 + 256 * 4096);
         assert_eq!(shares(&[1 << 20], 64 << 20), (1, 64 << 20));
         assert_eq!(shares(&[(1 << 20) + 64], 64 << 20), (0, 0));
     }

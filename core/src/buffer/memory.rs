@@ -294,6 +294,22 @@ mod tests {
         assert_eq!(mapping_len(isize::MAX as usize), None);
     }
 
+    #[test]
+    fn clearing_ends_where_it_was_told_in_the_middle_of_a_run_of_pages() {
+        let page = page_size();
+        let base = map(4 * page, page).expect("memory");
+        // SAFETY: the third and the fourth page of the mapping, which is this test's. The first two stay untouched.
+        unsafe { base.as_ptr().add(2 * page).write_bytes(0xff, 2 * page) };
+        // SAFETY: inside the mapping, from its start.
+        unsafe { clear_resident(base.as_ptr(), 2 * page + 100) };
+        // SAFETY: mapped, and nobody writes.
+        let bytes = unsafe { std::slice::from_raw_parts(base.as_ptr(), 4 * page) };
+        assert!(bytes[..2 * page + 100].iter().all(|byte| *byte == 0));
+        assert!(bytes[2 * page + 100..].iter().all(|byte| *byte == 0xff));
+        // SAFETY: mapped above, no reference is used any more.
+        unsafe { unmap(base, 4 * page) };
+    }
+
     /// What the kernel says of the mapping that an address is in: its flags, two letters each.
     fn flags_at(address: *const u8) -> Vec<String> {
         let maps = std::fs::read_to_string("/proc/self/smaps").expect("maps");
