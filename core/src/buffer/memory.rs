@@ -298,8 +298,10 @@ mod tests {
     fn clearing_ends_where_it_was_told_in_the_middle_of_a_run_of_pages() {
         let page = page_size();
         let base = map(4 * page, page).expect("memory");
-        // SAFETY: the third and the fourth page of the mapping, which is this test's. The first two stay untouched.
-        unsafe { base.as_ptr().add(2 * page).write_bytes(0xff, 2 * page) };
+        // SAFETY: inside the mapping, which is this test's. Its first two pages stay untouched.
+        let third = unsafe { base.as_ptr().add(2 * page) };
+        // SAFETY: the third and the fourth page.
+        unsafe { third.write_bytes(0xff, 2 * page) };
         // SAFETY: inside the mapping, from its start.
         unsafe { clear_resident(base.as_ptr(), 2 * page + 100) };
         // SAFETY: mapped, and nobody writes.
