@@ -146,11 +146,12 @@ pub(crate) unsafe fn unlock_after_fork() {
 fn with(index: usize, change: impl FnOnce(&mut Record)) {
     let mut records = RECORDS.lock();
     if records.len() <= index {
-        let missing = index + 1 - records.len();
+        let wanted = index + 1;
+        let missing = wanted - records.len();
         if records.try_reserve(missing).is_err() {
             return;
         }
-        records.resize_with(index + 1, Record::default);
+        records.resize_with(wanted, Record::default);
     }
     change(&mut records[index]);
 }
