@@ -261,3 +261,21 @@ impl Inner {
         bytes
     }
 }
+
+#[cfg(all(test, not(millpond_models)))]
+mod tests {
+    use super::*;
+    use crate::BufferPool;
+
+    #[test]
+    fn what_could_not_be_made_does_not_count_against_the_limit() {
+        // More than any machine has; the limit lets one through.
+        let most = 1 << 62;
+        let pool = BufferPool::builder().name("wide").max_bytes(most).build().expect("a pool");
+        for _ in 0..3 {
+            assert!(matches!(pool.inner().create_on_heap(most - 4096), Err(Refusal::Memory)));
+        }
+        assert!(matches!(pool.inner().create_on_heap(most + 4096), Err(Refusal::Limit)));
+        assert_eq!(pool.inner().total_bytes.load(Ordering::Relaxed), 0);
+    }
+}
