@@ -139,11 +139,13 @@ fn nothing_names_one_machine() {
         ("arti", "factory"),
         ("index.crates", ".io:"),
     ];
-    let hosts: BTreeSet<&str> = "github.com docs.rs crates.io pypi.org registry.npmjs.org www.npmjs.com spdx.org opencollective.com
+    let hosts: BTreeSet<&str> =
+        "github.com docs.rs crates.io pypi.org registry.npmjs.org www.npmjs.com spdx.org opencollective.com
         www.apache.org opensource.org keepachangelog.com semver.org nodejs.org docs.python.org peps.python.org
-        json.schemastore.org www.rust-lang.org doc.rust-lang.org rust-lang.org 127.0.0.1 localhost feross.org eslint.org"
-        .split_whitespace()
-        .collect();
+        json.schemastore.org www.rust-lang.org doc.rust-lang.org rust-lang.org 127.0.0.1 localhost feross.org eslint.org
+        www.w3.org purl.org creativecommons.org matplotlib.org"
+            .split_whitespace()
+            .collect();
     let mut read = 0;
     for path in tracked() {
         let Ok(content) = fs::read_to_string(root().join(&path)) else { continue };
