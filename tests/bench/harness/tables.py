@@ -120,7 +120,7 @@ def rounds(of: dict[str, list[int]]) -> str:
     for work, counts in of.items():
         named.setdefault(" or ".join(map(str, counts)), []).append(work)
     listed = sorted(named.items(), key=lambda item: [-int(count) for count in item[0].split(" or ")])
-    return "; ".join(f"{counts} of {', '.join(works)}" for counts, works in listed) + ". What no target is held to is in fewer"
+    return "; ".join(f"{counts} of {', '.join(works)}" for counts, works in listed) + ("; rows that no target is held to are in the fewer rounds" if any(" or " in counts for counts, _ in listed) else "")
 
 
 def closing(outcome: dict[str, Any]) -> list[str]:

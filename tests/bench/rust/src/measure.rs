@@ -77,17 +77,8 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// How many turns are to be done, where they are counted and not timed: `BENCH_TURNS` says so.
-fn counted() -> Option<u64> {
-    std::env::var("BENCH_TURNS").ok()?.parse().ok()
-}
-
 /// Measures `run`, which does so many turns of `per_turn` operations each, for about that time after a warm-up.
 pub fn measure(time: Duration, per_turn: u64, mut run: impl FnMut(u64)) -> Figures {
-    if let Some(turns) = counted() {
-        run(turns);
-        return Figures { ops: turns * per_turn, ..Figures::default() };
-    }
     forget_peak();
     let warm = Instant::now();
     let mut turns = 1;
