@@ -1,5 +1,7 @@
 //! What happens where the system refuses something other than memory: each refusal in a process of its own.
 
+#[path = "../support/kernel.rs"]
+mod kernel;
 mod system;
 
 use std::process::Command;
