@@ -1,9 +1,13 @@
 //! What happens where something comes to its end: pools, names, slots. Each in a process of its own, which is full afterwards.
 
+#[path = "support/process.rs"]
+mod process;
+
 use std::process::Command;
 
 use millpond::raw::{self, Stock};
 use millpond::{BufferPool, Classes, ErrorKind, Site};
+use process::addresses;
 
 const VARIABLE: &str = "MILLPOND_TEST_END";
 
@@ -68,13 +72,6 @@ fn slots() {
     }
     drop(pool.get(64).expect("there is room again"));
     pool.stats().check().expect("the books");
-}
-
-/// The bytes of addresses that the process has.
-fn addresses() -> usize {
-    let status = std::fs::read_to_string("/proc/self/statm").expect("readable");
-    let pages: usize = status.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
-    pages * 4096
 }
 
 fn guarded() {

@@ -2,12 +2,15 @@
 
 #[path = "../support/kernel.rs"]
 mod kernel;
+#[path = "../support/process.rs"]
+mod process;
 mod system;
 
 use std::process::Command;
 use std::time::Duration;
 
 use millpond::{BufferPool, Check, Classes, ErrorKind, Site, raw};
+use process::addresses;
 use system::*;
 
 const VARIABLE: &str = "MILLPOND_TEST_REFUSED";
@@ -38,13 +41,6 @@ fn use_it(pool: &BufferPool) {
     assert!(stats.hits > 0, "buffers are used again");
     pool.trim();
     assert_eq!(pool.stats().retained_buffers, 0);
-}
-
-/// The bytes of addresses that the process has.
-fn addresses() -> usize {
-    let status = std::fs::read_to_string("/proc/self/statm").expect("readable");
-    let pages: usize = status.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
-    pages * 4096
 }
 
 fn guarded() -> BufferPool {
