@@ -9,6 +9,7 @@ mod system;
 use std::process::Command;
 use std::time::Duration;
 
+use millpond::text::Text;
 use millpond::{BufferPool, Check, Classes, ErrorKind, Site, raw};
 use process::addresses;
 use system::*;
@@ -227,6 +228,22 @@ fn case(name: &str) {
             }
             assert!(known > 2900 && known < 3000, "{known}");
         }
+        "texts" => {
+            let part = "é".repeat(300);
+            let whole = part.repeat(8);
+            let mut lengths = Vec::with_capacity(10);
+            for after in 0..10 {
+                refuse_heap_after(after);
+                let text = Text::of(format_args!("{part}{part}{part}{part}{part}{part}{part}{part}"));
+                refuse(0);
+                assert_eq!(text.as_str(), &whole[..text.as_str().len()]);
+                assert_eq!(text.whole().is_some(), text.as_str() == whole);
+                lengths.push(text.as_str().len());
+            }
+            // The first part needs no heap, each request that is granted brings more.
+            assert!(lengths[0] == part.len() && lengths[9] == whole.len(), "{lengths:?}");
+            assert!(lengths.windows(2).all(|two| two[0] < two[1] || two[1] == whole.len()), "{lengths:?}");
+        }
         "blocks" => {
             let pool = BufferPool::new(name).expect("a pool");
             let stock = raw::Stock::new(&pool).expect("a stock");
@@ -311,6 +328,7 @@ fn passes(name: &str) -> String {
 fn without_a_heap_what_is_only_remembered_is_forgotten() {
     passes("history");
     passes("names");
+    passes("texts");
     passes("blocks");
     passes("list");
     for (name, whole) in [
