@@ -27,8 +27,8 @@
 //! words the compiler keeps in registers; a lease of four was moved by sixteen bytes at a time right after its words were
 //! stored by eight, which the processor waits for, 5 ns for each lease that went into a list.
 //!
-//! **Magazine and cache** (`buffer/cache.rs`). A thread finds its cache of a pool at a place in a table of its own; pools
-//! whose numbers agree in the lowest bits share a place, and the one used last stands there. Each class up to 1 MiB has a
+//! **Magazine and cache** (`buffer/magazine.rs`, `buffer/cache.rs`). A thread finds its cache of a pool at a place in a table of its own; pools
+//! whose numbers agree in the lowest bits share a place, and the one used last stands there. Each class that fits a thread's share has a
 //! hot entry and a stack of slots. Counters are written by the owner with plain loads and stores; statistics sum them. A
 //! pair is some sixty instructions; what decides its time beyond that is how long the way of addresses is, thread, cache,
 //! magazine, slot, because a put's store must be known before the next get's load. So the magazines stand inside the

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::BufferPool;
-use super::cache::{self, CACHED_MAX, ThreadCache};
+use super::cache::{self, ThreadCache};
 use super::classes::ClassTable;
 use super::depot::{Depot, Doomed, Entry};
 use super::lease::State;
@@ -231,10 +231,11 @@ impl Inner {
 
     /// Takes a new stock's share out of what may be retained, as [`Inner::take_share`].
     pub(crate) fn reserve_for_stock(&self) -> usize {
-        if self.table.smallest() > CACHED_MAX || self.goes_the_long_way() {
+        if self.goes_the_long_way() {
             return 0;
         }
-        self.take_share(|budget| budget).1
+        // A share that holds no buffer is none.
+        self.take_share(|budget| if budget < self.table.smallest() { 0 } else { budget }).1
     }
 
     /// Takes a new cache's share out of what may be retained: what the options say, or less where many threads
@@ -333,7 +334,9 @@ impl Inner {
         let before = doomed.count;
         self.classes[class].depot.give(home, entries[..keep].iter().copied(), doomed);
         let rejected = doomed.count - before;
-        self.depot_bytes.fetch_sub(rejected * size, Ordering::Relaxed);
+        if rejected > 0 {
+            self.depot_bytes.fetch_sub(rejected * size, Ordering::Relaxed);
+        }
     }
 
     /// Dooms up to `most` idle buffers of a class; see [`Depot::drain`].
