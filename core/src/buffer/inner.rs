@@ -390,18 +390,11 @@ impl Inner {
     /// Overwrites the first `len` bytes of a buffer that is the caller's.
     pub(crate) fn wipe(&self, entry: Entry, len: usize) {
         tools::open(entry);
-        let flags = entry.slot.flags();
-        if flags & UNTOUCHED == 0 || len < LOOK_FROM {
-            // SAFETY: the caller holds the buffer, and `len` is at most its capacity and tail.
-            unsafe { memory::clear(entry.data, len) };
-            return;
+        if entry.slot.flags() & UNTOUCHED != 0 && len >= LOOK_FROM {
+            return wipe_touched(entry, len);
         }
-        // SAFETY: as above; buffers with this flag start at a page of a mapping of their own.
-        unsafe { memory::clear_resident(entry.data, len) };
-        if len * 2 >= entry.slot.capacity() {
-            // Tenants use most of it: looking again would cost more than it saves.
-            entry.slot.set_flags(flags & !UNTOUCHED);
-        }
+        // SAFETY: the caller holds the buffer, and `len` is at most its capacity and tail.
+        unsafe { memory::clear(entry.data, len) };
     }
 
     pub(crate) fn closed_error(&self) -> Error {
@@ -459,6 +452,18 @@ impl Inner {
                 unsafe { slabs.unlock_after_fork() };
             }
         }
+    }
+}
+
+/// Overwrites of the first `len` bytes of a mapping what was ever touched. Apart from [`Inner::wipe`], which then needs no
+/// stack.
+#[inline(never)]
+fn wipe_touched(entry: Entry, len: usize) {
+    // SAFETY: as in `wipe`; buffers with the flag start at a page of a mapping of their own.
+    unsafe { memory::clear_resident(entry.data, len) };
+    if len * 2 >= entry.slot.capacity() {
+        // Tenants use most of it: looking again would cost more than it saves.
+        entry.slot.set_flags(entry.slot.flags() & !UNTOUCHED);
     }
 }
 
