@@ -13,9 +13,10 @@ pub(crate) const MAGAZINE_MAX: usize = if cfg!(millpond_models) { 2 } else { 256
 
 /// One class's idle buffers of one thread, and what the thread counts for the class.
 ///
-/// The hot entry stands in front of the stack: a put followed by a get passes through it without the chain of
-/// loads and stores through `len`. All fields are written by the owner only, or by a thread that revoked the cache;
-/// they are atomics so that statistics may be read at any time.
+/// The hot entry is the top of the stack, the others stand below it: it is null only when nothing is there, so that where
+/// sizes come mixed a processor guesses right what it is. Where one buffer alone comes and goes, `len` stays 0 and is not in
+/// the chain of loads and stores. All fields are written by the owner only, or by a thread that revoked the cache; they are
+/// atomics so that statistics may be read at any time.
 #[repr(C, align(64))]
 pub(crate) struct Magazine {
     pub counts: Counts,
@@ -78,19 +79,16 @@ impl Magazine {
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<&'static Slot> {
         let hot = self.hot.load(Ordering::Relaxed);
-        if !hot.is_null() {
-            self.hot.store(std::ptr::null_mut(), Ordering::Relaxed);
-            // SAFETY: the address of a slot, as `push` stored it; slots live for ever.
-            return Some(unsafe { &*hot });
-        }
-        let len = self.len.load(Ordering::Relaxed);
-        if len == 0 {
-            return None;
-        }
-        self.len.store(len - 1, Ordering::Relaxed);
-        let cold = self.entries.get(len as usize - 1)?.load(Ordering::Relaxed);
         // SAFETY: null or the address of a slot, as `push` stored it; slots live for ever.
-        unsafe { cold.as_ref() }
+        let slot = unsafe { hot.as_ref() }?;
+        let len = self.len.load(Ordering::Relaxed);
+        let mut next = std::ptr::null_mut();
+        if len != 0 {
+            next = self.entries.get(len as usize - 1)?.load(Ordering::Relaxed);
+            self.len.store(len - 1, Ordering::Relaxed);
+        }
+        self.hot.store(next, Ordering::Relaxed);
+        Some(slot)
     }
 
     #[inline(always)]
