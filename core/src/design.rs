@@ -27,13 +27,15 @@
 //! words the compiler keeps in registers; a lease of four was moved by sixteen bytes at a time right after its words were
 //! stored by eight, which the processor waits for, 5 ns for each lease that went into a list.
 //!
-//! **Magazine and cache** (`buffer/cache.rs`). A thread finds its cache of a pool at a place in a table of its own; pools
-//! whose numbers agree in the lowest bits share a place, and the one used last stands there. Each class up to 1 MiB has a
-//! hot entry and a stack of slots. Counters are written by the owner with plain loads and stores; statistics sum them. A
-//! pair is some sixty instructions; what decides its time beyond that is how long the way of addresses is, thread, cache,
-//! magazine, slot, because a put's store must be known before the next get's load. So the magazines stand inside the
-//! cache, and the words of a cache, a magazine and a slot have offsets in their lines that keep a load from looking like
-//! it met another's store.
+//! **Magazine and cache** (`buffer/magazine.rs`, `buffer/cache.rs`). A thread finds its cache of a pool at a place in a
+//! table of its own; pools whose numbers agree in the lowest bits share a place, and the one used last stands there.
+//! Each class that fits a thread's share has a hot entry, the top, and a stack of slots below it. A get refills the hot
+//! entry at once. Left empty until the stack was needed, it made a pair over other idle buffers 4.0 ns instead of 5.2,
+//! and mixed sizes 20 ns instead of 13.6: whether it is empty cannot be guessed there. Counters are written by the
+//! owner with plain loads and stores; statistics sum them. A pair is some sixty instructions; what decides its time
+//! beyond that is how long the way of addresses is, thread, cache, magazine, slot, because a put's store must be known
+//! before the next get's load. So the magazines stand inside the cache, and the words of a cache, a magazine and a slot
+//! have offsets in their lines that keep a load from looking like it met another's store.
 //!
 //! **The asymmetric lock.** Memory that sleeping threads keep must not be out of reach of `trim`, `maintain`, `close`
 //! and `fork`. So the owner marks itself busy around each use and looks at a gate, two plain stores and a load. Who
@@ -68,8 +70,8 @@
 //!
 //! **Without memory.** What `std` does when an allocation fails is to end the process: `Arc::new`, `Box::new`, `format!`,
 //! a stable sort, `Vec::shrink_to`, a copy of the environment, `std::thread`. None of it stands on any way here. Boxes are
-//! made by `memory::try_box`, lists grow by `try_reserve`, texts by `error::Text`, names and rows of statistics stand in
-//! the value that has them. A list that is full is not a reason to fail where there is another place: a buffer that the
+//! made by `memory::try_box`, lists grow by `try_reserve`, texts by `error::Text` (`text::Text` for the bindings), names and rows
+//! of statistics stand in the value that has them. A list that is full is not a reason to fail where there is another place: a buffer that the
 //! depot has no room for goes back to the system, a thread without a cache uses the depots. The ticker is a thread of the C
 //! library; a thread's end is noticed by a key of the C library (`buffer/exit.rs`), because the registration of a
 //! `thread_local!`'s destructor cannot fail as an error; and the fork handlers keep what they hold in the registry's list.

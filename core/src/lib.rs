@@ -36,6 +36,8 @@ mod report;
 mod site;
 mod stats;
 mod sync;
+#[doc(hidden)]
+pub mod text;
 mod tls;
 mod tools;
 mod trace;

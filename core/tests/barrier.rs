@@ -1,38 +1,16 @@
 //! That a thread's cache is taken from it only behind a barrier on all threads. Without the barrier that would go wrong so
 //! rarely that no test could tell; so this program has the C library's `syscall` of its own and counts.
 
+#[path = "support/kernel.rs"]
+mod kernel;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
+use kernel::ask;
 use millpond::BufferPool;
 
 static BARRIERS: AtomicUsize = AtomicUsize::new(0);
-
-/// Asks the kernel.
-fn ask(number: libc::c_long, arguments: [usize; 6]) -> libc::c_long {
-    let [a, b, c, d, e, f] = arguments;
-    let result: libc::c_long;
-    // SAFETY: a system call with the caller's arguments; the kernel changes the named registers.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        std::arch::asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d,
-            in("r8") e, in("r9") f, lateout("rcx") _, lateout("r11") _, options(nostack));
-    }
-    // SAFETY: as above.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        std::arch::asm!("svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d,
-            in("x4") e, in("x5") f, options(nostack));
-    }
-    if (-4095..0).contains(&result) {
-        // SAFETY: the address of this thread's error number.
-        let place = unsafe { libc::__errno_location() };
-        // SAFETY: as above.
-        unsafe { place.write(-result as libc::c_int) };
-        return -1;
-    }
-    result
-}
 
 #[unsafe(no_mangle)]
 extern "C" fn syscall(

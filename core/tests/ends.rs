@@ -1,9 +1,13 @@
 //! What happens where something comes to its end: pools, names, slots. Each in a process of its own, which is full afterwards.
 
+#[path = "support/process.rs"]
+mod process;
+
 use std::process::Command;
 
 use millpond::raw::{self, Stock};
 use millpond::{BufferPool, Classes, ErrorKind, Site};
+use process::addresses;
 
 const VARIABLE: &str = "MILLPOND_TEST_END";
 
@@ -12,14 +16,9 @@ fn pools() {
         let builder = BufferPool::builder().name(name).classes(Classes::List(vec![64])).max_bytes(1 << 20);
         builder.thread_cache_bytes(0).build()
     };
-    let mut pools = Vec::new();
-    let error = loop {
-        match small("many") {
-            Ok(pool) => pools.push(pool),
-            Err(error) => break error,
-        }
-    };
-    assert_eq!((pools.len(), error.kind()), (65_535, ErrorKind::Exhausted));
+    let mut pools: Vec<_> = (0..65_535).map(|_| small("many").expect("a number")).collect();
+    let error = small("one too many").expect_err("no number is left");
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
     assert!(error.message().contains("65535 pools are open"), "{error}");
     let ids: std::collections::HashSet<_> = pools.iter().map(BufferPool::id).collect();
     assert_eq!(ids.len(), pools.len());
@@ -73,13 +72,6 @@ fn slots() {
     }
     drop(pool.get(64).expect("there is room again"));
     pool.stats().check().expect("the books");
-}
-
-/// The bytes of addresses that the process has.
-fn addresses() -> usize {
-    let status = std::fs::read_to_string("/proc/self/statm").expect("readable");
-    let pages: usize = status.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
-    pages * 4096
 }
 
 fn guarded() {

@@ -3,14 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use millpond::{BufferPool, Check, ClearPolicy, raw};
 
 /// What may not be used: starts and ends.
 static POISONED: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
+/// Held by each test: where one gave memory back to the system, another one's may be mapped.
+static ALONE: Mutex<()> = Mutex::new(());
 /// The room behind a buffer.
 const TAIL: usize = 64;
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Takes a range out of those that may not be used.
 fn cut(poisoned: &mut BTreeMap<usize, usize>, range: Range<usize>) {
@@ -58,6 +64,7 @@ fn assert_usable(data: usize, usable: usize, room: usize, what: &str) {
 
 #[test]
 fn only_the_length_of_a_lease_may_be_used_and_nothing_of_an_idle_buffer() {
+    let _alone = alone();
     let sample: Check = "sample:1".parse().expect("a mode");
     for check in [Check::Off, Check::On, Check::Sites, Check::Full, sample] {
         let pool = BufferPool::builder().name("poisoned").check(check).build().expect("a pool");
@@ -80,6 +87,7 @@ fn only_the_length_of_a_lease_may_be_used_and_nothing_of_an_idle_buffer() {
 
 #[test]
 fn what_is_cut_from_a_slab_is_opened_one_by_one_and_closed_together() {
+    let _alone = alone();
     let pool = BufferPool::builder().name("slabs").clear(ClearPolicy::Never).build().expect("a pool");
     let mut leases: Vec<_> = (0..20).map(|_| pool.get(500).expect("a lease")).collect();
     // Once more between neighbours that are out.
@@ -104,6 +112,7 @@ fn what_is_cut_from_a_slab_is_opened_one_by_one_and_closed_together() {
 
 #[test]
 fn memory_that_leaves_the_pool_is_open_whole() {
+    let _alone = alone();
     let pool = BufferPool::new("left").expect("a pool");
     let lease = pool.get(1 << 20).expect("a lease");
     let data = lease.as_ptr() as usize;

@@ -1,7 +1,11 @@
 //! How much a pool keeps idle: never more than it may, and as much as it may however often things come and go.
 
+#[path = "support/process.rs"]
+mod process;
+
 use millpond::raw::Stock;
 use millpond::{BufferPool, Builder, Classes, Lease, Site, Stats};
+use process::addresses;
 
 const MIB: usize = 1 << 20;
 
@@ -130,11 +134,6 @@ fn pages_that_nobody_touched_stay_so_where_tenants_use_little_of_a_large_buffer(
 
 #[test]
 fn detached_memory_goes_back_to_the_system_with_its_owner() {
-    let addresses = || {
-        let status = std::fs::read_to_string("/proc/self/statm").expect("readable");
-        let pages: usize = status.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
-        pages * 4096
-    };
     let pool = builder("detached", &[MIB]).build().expect("a pool");
     let before = addresses();
     for _ in 0..100 {

@@ -1,11 +1,15 @@
 //! `MILLPOND_TRACE`: the file, and what is in it. Each case runs in a process of its own, because the variable is the
 //! process's.
 
+#[path = "support/kernel.rs"]
+mod kernel;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use kernel::{ask, failed};
 use millpond::{BufferPool, ErrorKind, Site, raw};
 
 const VARIABLE: &str = "MILLPOND_TEST_CASE";
@@ -27,15 +31,10 @@ static WRITES: AtomicUsize = AtomicUsize::new(0);
 extern "C" fn write(file: libc::c_int, bytes: usize, len: usize) -> isize {
     let disturbed = DISTURBED.load(Ordering::SeqCst);
     if disturbed && WRITES.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
-        // SAFETY: the address of this thread's error number.
-        let place = unsafe { libc::__errno_location() };
-        // SAFETY: as above.
-        unsafe { place.write(libc::EINTR) };
-        return -1;
+        return failed(libc::EINTR) as isize;
     }
     let len = if disturbed { len.div_ceil(3) } else { len };
-    // SAFETY: the caller's own write, or its beginning.
-    unsafe { libc::syscall(libc::SYS_write, file, bytes, len) as isize }
+    ask(libc::SYS_write, [file as usize, bytes, len, 0, 0, 0]) as isize
 }
 
 /// Does what [`VARIABLE`] says; nothing without it.

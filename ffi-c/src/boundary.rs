@@ -8,7 +8,6 @@
 use std::any::Any;
 use std::ffi::{CStr, c_char};
 use std::fmt::Write;
-use std::hint;
 use std::mem::{MaybeUninit, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
@@ -111,11 +110,7 @@ impl<T> Out<T> {
     /// As for [`Out::new`].
     #[inline(always)]
     pub(crate) unsafe fn usable(pointer: *mut T) -> Option<Self> {
-        if !pointer.is_aligned() {
-            hint::cold_path();
-            return None;
-        }
-        NonNull::new(pointer).map(Self)
+        NonNull::new(pointer).filter(|pointer| pointer.is_aligned()).map(Self)
     }
 
     #[inline(always)]

@@ -1,9 +1,9 @@
 //! The addon's functions about finding misuse: how closely a pool looks, what it does wrong on purpose, reports of faults.
 
+use millpond::text::Text;
 use millpond::{Check, Injection};
 
 use crate::js::{Call, Outcome, Value, exports};
-use crate::text::Text;
 
 exports! {
     c"check" => check,
@@ -21,7 +21,7 @@ const KEEPS: u32 = 4;
 /// check(station) -> text
 fn check(call: &Call<'_>) -> Outcome<Value> {
     let check = call.environment.station(call.size(0)?)?.pool().check();
-    call.js.string(Text::of(check).whole()?)
+    call.js.text(&Text::of(check))
 }
 
 /// setCheck(station, text); asks the stations of all threads for what they keep, after which they look at `watched`

@@ -4,14 +4,15 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::c_void;
 use std::ptr;
 
+use millpond::text::Text;
 use millpond::{Error, ErrorKind, raw};
 use napi_sys as sys;
 
 use crate::js::{Fail, Js, Outcome, Value, call, internal};
 use crate::memory::{Rc, push};
 use crate::moving::Mover;
+use crate::short::Short;
 use crate::station::Station;
-use crate::text::{Short, Text};
 
 /// The thread's name where JavaScript began; the process ends with it.
 const MAIN: Short = Short::of("main");

@@ -9,13 +9,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
+use millpond::text::Text;
 use millpond::{BufferPool, Error, ErrorKind, Site};
 
 use crate::js::Outcome;
 use crate::memory::{push, reserve};
 use crate::rows::{LIST, LiveLease, lock};
+use crate::short::Short;
 use crate::slab::Origin;
-use crate::text::{Short, Text};
 
 /// A lease between two environments.
 pub(crate) struct Moved {

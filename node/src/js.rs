@@ -7,12 +7,13 @@ use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
+use millpond::text::Text;
 use millpond::{Error, ErrorKind};
 use napi_sys as sys;
 
 use crate::environment::Environment;
 use crate::memory::{Rc, none_for, push};
-use crate::text::Short;
+use crate::short::Short;
 
 /// A value of the running callback's handle scope.
 pub(crate) type Value = sys::napi_value;
@@ -115,6 +116,11 @@ impl Js {
         let length = text.len() as isize;
         call!(self, napi_create_string_utf8(text.as_ptr().cast::<c_char>(), length, &mut value))?;
         Ok(value)
+    }
+
+    /// Makes a string of a text that is whole.
+    pub(crate) fn text(self, text: &Text) -> Outcome<Value> {
+        self.string(text.whole().ok_or_else(|| none_for("a text"))?)
     }
 
     /// Makes an array of what `items` yields.

@@ -13,9 +13,9 @@ mod memory;
 mod moving;
 mod pool_calls;
 mod rows;
+mod short;
 mod slab;
 mod station;
-mod text;
 
 use napi::JsValue;
 use napi::bindgen_prelude::{Env, Object};

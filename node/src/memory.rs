@@ -1,8 +1,9 @@
 //! Asks for memory where a refusal is an error: what `std` does then is to end the process, and Node with it.
 //!
 //! No `Rc`, `Arc`, `Box::new`, `format!`, `collect`, `clone` of a text or stable sort stands in this crate: owners are
-//! counted by [`Rc`] and [`Arc`] here, lists grow by [`push`], texts are made by [`Text`](crate::text::Text). Of napi-rs only
-//! the registration is used, which asks for nothing as long as there are neither functions nor classes of its own to register.
+//! counted by [`Rc`] and [`Arc`] here, lists grow by [`push`], texts are made by core's [`Text`](millpond::text::Text). Of
+//! napi-rs only the registration is used, which asks for nothing as long as there are neither functions nor classes of its
+//! own to register.
 
 use std::alloc::{Layout, alloc};
 use std::cell::Cell;

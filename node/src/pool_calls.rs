@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::ptr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use millpond::text::Text;
 use millpond::{BufferPool, Check, ClassStats, Classes, ClearPolicy, ErrorKind, LimitPolicy, Site, Stats, raw};
 use napi_sys as sys;
 
@@ -11,8 +12,8 @@ use crate::handover;
 use crate::js::{Call, Fail, Outcome, Value, call, exports, internal};
 use crate::memory::{Arc, Rc, push};
 use crate::rows::{Chunk, LIST, live_leases, threads};
+use crate::short::Short;
 use crate::station::Station;
-use crate::text::{Short, Text};
 
 exports! {
     c"version" => version,
@@ -331,7 +332,7 @@ fn leaks(call: &Call<'_>) -> Outcome<Value> {
             js.number(leak.length),
             js.number(leak.capacity),
             js.number(leak.age.max(0.0)),
-            js.string(Text::of(leak.place).whole()?),
+            js.text(&Text::of(leak.place)),
             js.string(leak.thread.as_str()),
         ])
     }))
@@ -399,5 +400,5 @@ fn site(call: &Call<'_>) -> Outcome<Value> {
 
 /// siteName(number) -> the place as text
 fn site_name(call: &Call<'_>) -> Outcome<Value> {
-    call.js.string(handover::site_name(call.number(0)?).whole()?)
+    call.js.text(&handover::site_name(call.number(0)?))
 }

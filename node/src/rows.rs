@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::js::Outcome;
 use crate::memory::{Arc, push, reserve};
-use crate::text::Short;
+use crate::short::Short;
 
 pub(crate) const COLUMNS: usize = 8;
 pub(crate) const CHUNK_ROWS: usize = 64;

@@ -1,72 +1,28 @@
 //! Makes Python texts and exceptions. What Rust would put on the heap for them could not be refused, so this does without:
 //! whoever runs out of memory gets an exception, and the process goes on.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::Display;
 
+use millpond::text::Text;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-/// Longer texts than this go to the heap, and end here if there is no room.
-const ROOM: usize = 1000;
-
-/// A text being written.
-pub(crate) struct Text {
-    room: [u8; ROOM],
-    len: usize,
-    /// All of the text, once it is longer than the room.
-    heap: Vec<u8>,
-}
-
-impl Text {
-    /// Writes a value; where memory ends, so does the text.
-    pub(crate) fn of(value: impl Display) -> Text {
-        let mut text = Text { room: [0; ROOM], len: 0, heap: Vec::new() };
-        let _ = write!(text, "{value}");
-        text
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        if self.heap.is_empty() { &self.room[..self.len] } else { &self.heap }
-    }
-
-    fn as_str(&self) -> &str {
-        // Whole parts were written.
-        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
-    }
-}
-
-impl Write for Text {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        let part = part.as_bytes();
-        if self.heap.is_empty()
-            && let Some(room) = self.room[self.len..].get_mut(..part.len())
-        {
-            room.copy_from_slice(part);
-            self.len += part.len();
-            return Ok(());
-        }
-        let begun = if self.heap.is_empty() { &self.room[..self.len] } else { &[] };
-        self.heap.try_reserve(begun.len() + part.len()).map_err(|_| fmt::Error)?;
-        self.heap.extend_from_slice(begun);
-        self.heap.extend_from_slice(part);
-        Ok(())
-    }
-}
-
 /// Makes a `str`.
 pub(crate) fn string(py: Python<'_>, value: impl Display) -> PyResult<Bound<'_, PyString>> {
-    let text = Text::of(value);
-    let text = text.as_str();
+    copied(py, Text::of(value).whole().ok_or_else(|| no_memory(py))?)
+}
+
+fn copied<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
     // SAFETY: attached; the bytes are UTF-8 and copied.
     let made = unsafe { ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len() as ffi::Py_ssize_t) };
     // SAFETY: a new reference, or null with an exception.
     Ok(unsafe { Bound::from_owned_ptr_or_err(py, made) }?.cast_into()?)
 }
 
-/// Makes an exception of a class.
+/// Makes an exception of a class; its message ends where memory does.
 pub(crate) fn exception(class: &Bound<'_, PyAny>, message: impl Display) -> PyErr {
-    match string(class.py(), message).and_then(|message| class.call1((message,))) {
+    match copied(class.py(), Text::of(message).as_str()).and_then(|message| class.call1((message,))) {
         Ok(value) => PyErr::from_value(value),
         // Most likely a MemoryError.
         Err(error) => error,

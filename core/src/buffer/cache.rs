@@ -1,12 +1,12 @@
-//! Keeps a thread's own small stock of idle buffers, and its share of the statistics.
+//! Keeps a thread's own small stock of idle buffers, a magazine for each class, and its share of the statistics.
 
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering;
 
-use super::depot::Entry;
 use super::exit;
 use super::inner::Inner;
+use super::magazine::{Counts, MAGAZINE_MAX, Magazine, increase};
 use super::memory;
 use super::slot::Slot;
 use crate::check::Check;
@@ -19,36 +19,8 @@ pub(crate) const GATE_REVOKED: u32 = 1;
 pub(crate) const GATE_WAITERS: u32 = 2;
 pub(crate) const GATE_ORPHAN: u32 = 4;
 
-/// The most entries that move at a time, when a magazine is empty or full: half of them, or this.
-pub(crate) const BATCH_MAX: usize = 64;
-/// The most entries of a magazine beside the hot one.
-const MAGAZINE_MAX: usize = if cfg!(millpond_models) { 2 } else { 256 };
 /// A power of two, so that an index needs no check. The last magazine is never used.
 pub(crate) const MAGAZINES: usize = 64;
-/// Buffers above this go to the depot directly: a thread would hold too much.
-pub(crate) const CACHED_MAX: usize = 1 << 20;
-
-/// One class's idle buffers of one thread, and what the thread counts for the class.
-///
-/// The hot entry stands in front of the stack: a put followed by a get passes through it without the chain of
-/// loads and stores through `len`. All fields are written by the owner only, or by a thread that revoked the cache;
-/// they are atomics so that statistics may be read at any time.
-#[repr(C, align(64))]
-pub(crate) struct Magazine {
-    counts: Counts,
-    len: AtomicU32,
-    /// How many entries move at a time.
-    batch: usize,
-    hot: AtomicPtr<Slot>,
-    entries: Vec<AtomicPtr<Slot>>,
-}
-
-/// What one thread counts for one class: written by the owner only, with plain loads and stores.
-#[derive(Default)]
-pub(crate) struct Counts {
-    gets: AtomicU64,
-    puts: AtomicU64,
-}
 
 /// A thread's cache of one pool.
 ///
@@ -98,7 +70,6 @@ const _: () = {
     assert!(std::mem::offset_of!(ThreadCache, open) == 64 + 0x10);
     assert!(std::mem::offset_of!(ThreadCache, busy) == 64 + 0x20);
     assert!(std::mem::offset_of!(ThreadCache, magazines) == 128);
-    assert!(std::mem::offset_of!(Magazine, hot) == 0x20);
 };
 
 impl ThreadCache {
@@ -108,12 +79,7 @@ impl ThreadCache {
         let (cached, share) = shares(sizes, budget);
         let mut magazines = [const { Magazine::full() }; MAGAZINES];
         for (magazine, size) in magazines.iter_mut().zip(&sizes[..cached]) {
-            magazine.hot.store(std::ptr::null_mut(), Ordering::Relaxed);
-            // One of the share is the hot entry.
-            let capacity = kept_of(share, *size) - 1;
-            magazine.entries.try_reserve_exact(capacity).ok()?;
-            magazine.entries.resize_with(capacity, AtomicPtr::default);
-            magazine.batch = capacity.div_ceil(2).min(BATCH_MAX);
+            *magazine = Magazine::empty(kept_of(share, *size))?;
         }
         let mut counts = Vec::new();
         counts.try_reserve_exact(sizes.len() + 1).ok()?;
@@ -230,7 +196,7 @@ impl ThreadCache {
     fn pop_from(&self, class: usize, len: usize) -> Option<&'static Slot> {
         let magazine = &self.magazines[class % MAGAZINES];
         let slot = magazine.pop()?;
-        increase(&magazine.counts.gets, 1);
+        magazine.counts.count_get();
         increase(&self.requested, len as u64);
         Some(slot)
     }
@@ -250,7 +216,7 @@ impl ThreadCache {
 
     /// Counts a get that no magazine served. Only between `enter` and `leave`.
     pub(crate) fn count_get(&self, class: usize, len: usize) {
-        increase(&self.counts[class].gets, 1);
+        self.counts[class].count_get();
         increase(&self.requested, len as u64);
     }
 
@@ -295,26 +261,10 @@ impl ThreadCache {
     }
 }
 
-impl Counts {
-    /// Counts a put of the calling thread, which is the only one that writes.
-    #[inline(always)]
-    fn count_put(&self) {
-        // The get was counted before, by whatever thread: who sees the put counted must see that too.
-        self.puts.store(self.puts.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-    }
-}
-
-/// Adds to a counter that only the calling thread writes.
-#[inline(always)]
-fn increase(counter: &AtomicU64, by: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
-}
-
 /// Says how many classes, from the smallest, are cached with `budget` bytes, and how many bytes each may hold: the
 /// same for all, and at least one buffer of the largest.
 fn shares(sizes: &[usize], budget: usize) -> (usize, usize) {
-    let small = sizes.iter().take(MAGAZINES - 1).take_while(|size| **size <= CACHED_MAX).count();
-    (1..=small)
+    (1..=sizes.len().min(MAGAZINES - 1))
         .rev()
         .map(|classes| (classes, budget / classes))
         .find(|(classes, share)| *share >= sizes[classes - 1])
@@ -330,78 +280,6 @@ fn kept_of(share: usize, size: usize) -> usize {
 pub(crate) fn most_kept(sizes: &[usize], budget: usize) -> usize {
     let (cached, share) = shares(sizes, budget);
     sizes[..cached].iter().map(|size| kept_of(share, *size) * size).sum()
-}
-
-impl Magazine {
-    /// Makes a magazine that takes nothing: its hot entry is no buffer and nobody pops it, and the stack has no room.
-    const fn full() -> Magazine {
-        Magazine {
-            counts: Counts { gets: AtomicU64::new(0), puts: AtomicU64::new(0) },
-            len: AtomicU32::new(0),
-            batch: 0,
-            hot: AtomicPtr::new(std::ptr::dangling_mut()),
-            entries: Vec::new(),
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn pop(&self) -> Option<&'static Slot> {
-        let hot = self.hot.load(Ordering::Relaxed);
-        if !hot.is_null() {
-            self.hot.store(std::ptr::null_mut(), Ordering::Relaxed);
-            // SAFETY: the address of a slot, as `push` stored it; slots live for ever.
-            return Some(unsafe { &*hot });
-        }
-        let len = self.len.load(Ordering::Relaxed);
-        if len == 0 {
-            return None;
-        }
-        self.len.store(len - 1, Ordering::Relaxed);
-        let cold = self.entries.get(len as usize - 1)?.load(Ordering::Relaxed);
-        // SAFETY: null or the address of a slot, as `push` stored it; slots live for ever.
-        unsafe { cold.as_ref() }
-    }
-
-    #[inline(always)]
-    pub(crate) fn push(&self, slot: &'static Slot) -> bool {
-        let hot = self.hot.load(Ordering::Relaxed);
-        if !hot.is_null() {
-            let len = self.len.load(Ordering::Relaxed);
-            let Some(cell) = self.entries.get(len as usize) else {
-                return false;
-            };
-            cell.store(hot, Ordering::Relaxed);
-            self.len.store(len + 1, Ordering::Relaxed);
-        }
-        self.hot.store(std::ptr::from_ref(slot).cast_mut(), Ordering::Relaxed);
-        true
-    }
-
-    /// Takes the `count` coldest entries out, the bottom of the stack.
-    pub(crate) fn spill(&self, count: usize, mut take: impl FnMut(Entry)) {
-        let len = self.len.load(Ordering::Relaxed) as usize;
-        let count = count.min(len);
-        for number in 0..len {
-            let entry = self.entries[number].load(Ordering::Relaxed);
-            if number >= count {
-                self.entries[number - count].store(entry, Ordering::Relaxed);
-            // SAFETY: null or the address of a slot, as `push` stored it; slots live for ever.
-            } else if let Some(slot) = unsafe { entry.as_ref() } {
-                take(Entry::of(slot));
-            }
-        }
-        self.len.store((len - count) as u32, Ordering::Relaxed);
-    }
-
-    /// Says how many entries move at a time.
-    pub(crate) fn batch(&self) -> usize {
-        self.batch
-    }
-
-    /// Returns how many buffers stand here: exact while the owner rests.
-    pub(crate) fn idle(&self) -> usize {
-        self.len.load(Ordering::Relaxed) as usize + usize::from(!self.hot.load(Ordering::Relaxed).is_null())
-    }
 }
 
 /// Caches that are found with one load: those of pools whose numbers differ in the lowest bits.
@@ -590,17 +468,6 @@ mod tests {
     }
 
     #[test]
-    fn a_magazine_of_no_class_takes_nothing() {
-        let full = Magazine::full();
-        assert_eq!((full.batch(), full.idle()), (0, 1));
-        let pool = crate::BufferPool::new("full").expect("a pool");
-        let lease = pool.get(10).expect("a lease");
-        assert!(!full.push(lease.slot()));
-        assert_eq!(full.idle(), 1);
-        full.spill(8, |_| panic!("nothing stands there"));
-    }
-
-    #[test]
     fn classes_share_the_budget_and_hold_one_buffer_at_least() {
         let sizes = [512, 4096, 65536, 4 << 20];
         for (budget, expected) in [
@@ -611,8 +478,8 @@ mod tests {
             (8192, (2, 4096)),
             (3 * 65536 - 1, (2, (3 * 65536 - 1) / 2)),
             (3 * 65536, (3, 65536)),
-            // Classes above 1 MiB are never cached.
-            (64 << 20, (3, (64 << 20) / 3)),
+            (4 * (4 << 20) - 1, (3, (4 * (4 << 20) - 1) / 3)),
+            (4 * (4 << 20), (4, 4 << 20)),
         ] {
             assert_eq!(shares(&sizes, budget), expected, "{budget}");
         }
@@ -620,7 +487,7 @@ mod tests {
         assert_eq!(shares(&many, 64 << 20).0, MAGAZINES - 1);
         // Of small ones as many as a magazine has room for, the hot one and 256; of others what the share holds.
         assert_eq!(most_kept(&[512, 4096, 2 << 20], 2 << 20), 257 * 512 + 256 * 4096);
-        assert_eq!(shares(&[1 << 20], 64 << 20), (1, 64 << 20));
-        assert_eq!(shares(&[(1 << 20) + 64], 64 << 20), (0, 0));
+        assert_eq!(shares(&[1 << 30], 1 << 30), (1, 1 << 30));
+        assert_eq!(shares(&[1 << 30], (1 << 30) - 1), (0, 0));
     }
 }

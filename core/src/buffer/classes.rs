@@ -1,7 +1,5 @@
 //! Finds the size class of a request.
 
-use std::hint;
-
 use crate::error::{Error, Result};
 use crate::options::Classes;
 
@@ -20,7 +18,7 @@ const DEFAULT: [usize; 9] = [512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 1
 /// *Thread-safe*: constant after it was made.
 pub(crate) struct ClassTable {
     by_units: [u8; UNITS],
-    /// The capacities, then entries no length exceeds.
+    /// The capacities; what is behind them means nothing.
     ends: [usize; CLASS_COUNT_MAX],
     count: usize,
     /// The first class of lengths that the table does not have.
@@ -40,14 +38,18 @@ impl ClassTable {
             Classes::List(sizes) => sizes,
         };
         check(sizes)?;
-        let mut ends = [usize::MAX; CLASS_COUNT_MAX];
+        let mut ends = [0; CLASS_COUNT_MAX];
         ends[..sizes.len()].copy_from_slice(sizes);
-        let mut by_units = [0; UNITS];
-        for (units, class) in by_units.iter_mut().enumerate() {
+        // What is longer than the classes of the table has the first class beyond it, or none.
+        let beyond = first_of(sizes, TABLE_MAX + 1);
+        let mut by_units = [beyond as u8; UNITS];
+        let mut filled = 0;
+        for (class, size) in sizes[..beyond].iter().enumerate() {
             // `check` admits 128 classes, so the number fits a byte.
-            *class = first_of(sizes, units * CLASS_MIN) as u8;
+            by_units[filled..=size / CLASS_MIN].fill(class as u8);
+            filled = size / CLASS_MIN + 1;
         }
-        Ok(ClassTable { by_units, ends, count: sizes.len(), beyond: first_of(sizes, TABLE_MAX + 1) })
+        Ok(ClassTable { by_units, ends, count: sizes.len(), beyond })
     }
 
     /// Returns the class for `len`, or the number of classes when the length is above all of them.
@@ -63,7 +65,6 @@ impl ClassTable {
     #[inline(always)]
     pub(crate) fn index_by_table(&self, len: usize) -> Option<usize> {
         if len > TABLE_MAX {
-            hint::cold_path();
             return None;
         }
         Some(usize::from(self.by_units[len.div_ceil(CLASS_MIN)]))

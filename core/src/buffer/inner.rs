@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::BufferPool;
-use super::cache::{self, CACHED_MAX, ThreadCache};
+use super::cache::{self, ThreadCache};
 use super::classes::ClassTable;
 use super::depot::{Depot, Doomed, Entry};
 use super::lease::State;
@@ -231,10 +231,11 @@ impl Inner {
 
     /// Takes a new stock's share out of what may be retained, as [`Inner::take_share`].
     pub(crate) fn reserve_for_stock(&self) -> usize {
-        if self.table.smallest() > CACHED_MAX || self.goes_the_long_way() {
+        if self.goes_the_long_way() {
             return 0;
         }
-        self.take_share(|budget| budget).1
+        // A share that holds no buffer is none.
+        self.take_share(|budget| if budget < self.table.smallest() { 0 } else { budget }).1
     }
 
     /// Takes a new cache's share out of what may be retained: what the options say, or less where many threads
@@ -333,7 +334,9 @@ impl Inner {
         let before = doomed.count;
         self.classes[class].depot.give(home, entries[..keep].iter().copied(), doomed);
         let rejected = doomed.count - before;
-        self.depot_bytes.fetch_sub(rejected * size, Ordering::Relaxed);
+        if rejected > 0 {
+            self.depot_bytes.fetch_sub(rejected * size, Ordering::Relaxed);
+        }
     }
 
     /// Dooms up to `most` idle buffers of a class; see [`Depot::drain`].
@@ -387,18 +390,11 @@ impl Inner {
     /// Overwrites the first `len` bytes of a buffer that is the caller's.
     pub(crate) fn wipe(&self, entry: Entry, len: usize) {
         tools::open(entry);
-        let flags = entry.slot.flags();
-        if flags & UNTOUCHED == 0 || len < LOOK_FROM {
-            // SAFETY: the caller holds the buffer, and `len` is at most its capacity and tail.
-            unsafe { memory::clear(entry.data, len) };
-            return;
+        if entry.slot.flags() & UNTOUCHED != 0 && len >= LOOK_FROM {
+            return wipe_touched(entry, len);
         }
-        // SAFETY: as above; buffers with this flag start at a page of a mapping of their own.
-        unsafe { memory::clear_resident(entry.data, len) };
-        if len * 2 >= entry.slot.capacity() {
-            // Tenants use most of it: looking again would cost more than it saves.
-            entry.slot.set_flags(flags & !UNTOUCHED);
-        }
+        // SAFETY: the caller holds the buffer, and `len` is at most its capacity and tail.
+        unsafe { memory::clear(entry.data, len) };
     }
 
     pub(crate) fn closed_error(&self) -> Error {
@@ -456,6 +452,18 @@ impl Inner {
                 unsafe { slabs.unlock_after_fork() };
             }
         }
+    }
+}
+
+/// Overwrites of the first `len` bytes of a mapping what was ever touched. Apart from [`Inner::wipe`], which then needs no
+/// stack.
+#[inline(never)]
+fn wipe_touched(entry: Entry, len: usize) {
+    // SAFETY: as in `wipe`; buffers with the flag start at a page of a mapping of their own.
+    unsafe { memory::clear_resident(entry.data, len) };
+    if len * 2 >= entry.slot.capacity() {
+        // Tenants use most of it: looking again would cost more than it saves.
+        entry.slot.set_flags(entry.slot.flags() & !UNTOUCHED);
     }
 }
 

@@ -1,13 +1,15 @@
 //! Takes buffers back: checks what stands behind the length, clears, keeps or destroys.
 
 use std::fmt;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::cache::{self, BATCH_MAX};
+use super::cache::{self, ThreadCache};
 use super::depot::{Doomed, Entry};
 use super::guard;
 use super::history::{self, Act};
 use super::inner::{Inner, add};
+use super::magazine::BATCH_MAX;
 use super::memory;
 use super::slot::{self, Slot};
 use super::strong::Strong;
@@ -134,47 +136,82 @@ impl Inner {
     /// Keeps or destroys a buffer that is clean and whose lease is counted; what is destroyed counts as discarded.
     /// The pool may be gone afterwards, with its last buffer.
     pub(crate) fn take_back(&self, class: usize, entry: Entry) {
+        let mut doomed = Doomed::default();
+        let ends = self.is_single(entry) || self.is_closed() || entry.slot.is_worn_out();
+        let ripens = !ends && self.check() == Check::Full;
+        if !ends
+            && !ripens
+            && let Some(cache) = self.enter_own_cache()
+        {
+            self.stow_in(cache, class, entry, &mut doomed);
+            let unsettled = doomed.count > 0 || self.has_waiters();
+            // SAFETY: a pool that ends waits for whoever is in one of its caches before it is freed. Its last reference
+            // may be gone already, but not while one of its buffers is doomed: they hold one each.
+            let pool = if unsettled { unsafe { Strong::upgrade(NonNull::from(self)) } } else { None };
+            cache.leave();
+            if let Some(pool) = pool {
+                pool.settle(class, &mut doomed);
+            }
+            return;
+        }
         // The buffer's own reference may be the last one, and goes with it.
         let pool = self.keep_alive();
-        let mut doomed = Doomed::default();
-        if self.is_single(entry) || self.is_closed() || entry.slot.is_worn_out() {
+        if ends {
             doomed.push(entry);
-        } else if self.check() == Check::Full {
+        } else if ripens {
             self.hold_back(entry, &mut doomed);
         } else {
-            self.stow(class, entry, &mut doomed);
+            self.give_idle(class, self.home(), &[entry], &mut doomed);
         }
+        pool.settle(class, &mut doomed);
+    }
+
+    /// Ends what was not kept, and tells those who wait.
+    fn settle(&self, class: usize, doomed: &mut Doomed) {
         // The pool may have been closed since the check; its depots refuse then, and this is what they refused.
-        add(&pool.classes[class].counts.discarded, doomed.count as u64);
-        pool.destroy_all(&mut doomed);
-        pool.wake_waiters();
+        add(&self.classes[class].counts.discarded, doomed.count as u64);
+        self.destroy_all(doomed);
+        self.wake_waiters();
     }
 
     /// Puts a buffer into the calling thread's magazine, which spills half when it is full, or into the depot.
     pub(crate) fn stow(&self, class: usize, entry: Entry, doomed: &mut Doomed) {
-        let cache = self.own_cache().filter(|cache| cache.is_cached(class) && cache.enter(self));
-        let Some(cache) = cache else {
-            self.give_idle(class, self.home(), &[entry], doomed);
-            return;
-        };
+        match self.enter_own_cache() {
+            Some(cache) => {
+                self.stow_in(cache, class, entry, doomed);
+                cache.leave();
+            }
+            None => self.give_idle(class, self.home(), &[entry], doomed),
+        }
+    }
+
+    /// Begins a use of the calling thread's cache, made now if it has none; ends with [`ThreadCache::leave`].
+    fn enter_own_cache(&self) -> Option<&'static ThreadCache> {
+        self.own_cache().filter(|cache| cache.enter(self))
+    }
+
+    /// As [`Inner::stow`], with the thread's cache in use.
+    fn stow_in(&self, cache: &ThreadCache, class: usize, entry: Entry, doomed: &mut Doomed) {
+        let home = cache.home as usize;
+        if !cache.is_cached(class) {
+            return self.give_idle(class, home, &[entry], doomed);
+        }
         let magazine = &cache.magazines()[class];
+        if magazine.push(entry.slot) {
+            return;
+        }
+        clock::tick();
         let mut batch = [entry; BATCH_MAX + 1];
         let mut count = 0;
+        magazine.spill(magazine.batch(), |cold| {
+            batch[count] = cold;
+            count += 1;
+        });
         if !magazine.push(entry.slot) {
-            clock::tick();
-            magazine.spill(magazine.batch(), |cold| {
-                batch[count] = cold;
-                count += 1;
-            });
-            if !magazine.push(entry.slot) {
-                batch[count] = entry;
-                count += 1;
-            }
+            batch[count] = entry;
+            count += 1;
         }
-        if count > 0 {
-            self.give_idle(class, cache.home as usize, &batch[..count], doomed);
-        }
-        cache.leave();
+        self.give_idle(class, home, &batch[..count], doomed);
     }
 
     /// Returns a reference of the caller's own.

@@ -112,7 +112,22 @@ pub fn get_idle(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
 /// # Errors
 /// As [`get`].
 pub fn get_with_care(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
-    get_slow(pool_id, len, Patience::Policy, site)
+    match get_idle_beyond_table(pool_id, len, site) {
+        Some(lease) => Ok(lease),
+        None => get_slow(pool_id, len, Patience::Policy, site),
+    }
+}
+
+/// As [`get_idle`], for the lengths that it leaves alone.
+fn get_idle_beyond_table(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
+    if len <= TABLE_MAX {
+        return None;
+    }
+    let cache = cache::at_front(cache::front_of(pool_id));
+    let inner = cache.enter_by_id(pool_id)?;
+    let popped = cache.pop(inner.table.index(len), len);
+    cache.leave();
+    Some(issue(inner, Entry::of(popped?), len, site))
 }
 
 #[cold]

@@ -1,11 +1,16 @@
 //! What happens where the system refuses something other than memory: each refusal in a process of its own.
 
+#[path = "../support/kernel.rs"]
+mod kernel;
+#[path = "../support/process.rs"]
+mod process;
 mod system;
 
 use std::process::Command;
 use std::time::Duration;
 
-use millpond::{BufferPool, Check, Classes, ErrorKind, Site, raw};
+use millpond::{BufferPool, Check, Classes, ErrorKind, Site, raw, text};
+use process::addresses;
 use system::*;
 
 const VARIABLE: &str = "MILLPOND_TEST_REFUSED";
@@ -36,13 +41,6 @@ fn use_it(pool: &BufferPool) {
     assert!(stats.hits > 0, "buffers are used again");
     pool.trim();
     assert_eq!(pool.stats().retained_buffers, 0);
-}
-
-/// The bytes of addresses that the process has.
-fn addresses() -> usize {
-    let status = std::fs::read_to_string("/proc/self/statm").expect("readable");
-    let pages: usize = status.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
-    pages * 4096
 }
 
 fn guarded() -> BufferPool {
@@ -229,6 +227,22 @@ fn case(name: &str) {
             }
             assert!(known > 2900 && known < 3000, "{known}");
         }
+        "texts" => {
+            let part = "é".repeat(text::ROOM);
+            let whole = format!("x{}", part.repeat(8));
+            let mut lengths = Vec::with_capacity(10);
+            for after in 0..10 {
+                refuse_heap_after(after);
+                let text = text::Text::of(format_args!("x{part}{part}{part}{part}{part}{part}{part}{part}"));
+                refuse(0);
+                assert_eq!(text.as_str(), &whole[..text.as_str().len()]);
+                assert_eq!(text.whole().is_some(), text.as_str() == whole);
+                lengths.push(text.as_str().len());
+            }
+            // The beginning needs no heap, each request that is granted brings more.
+            assert!(lengths[0] == 1 && lengths[9] == whole.len(), "{lengths:?}");
+            assert!(lengths.windows(2).all(|two| two[0] < two[1] || two[1] == whole.len()), "{lengths:?}");
+        }
         "blocks" => {
             let pool = BufferPool::new(name).expect("a pool");
             let stock = raw::Stock::new(&pool).expect("a stock");
@@ -313,6 +327,7 @@ fn passes(name: &str) -> String {
 fn without_a_heap_what_is_only_remembered_is_forgotten() {
     passes("history");
     passes("names");
+    passes("texts");
     passes("blocks");
     passes("list");
     for (name, whole) in [

@@ -6,6 +6,8 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_long, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::kernel::{ask, failed};
+
 pub const AFFINITY: u32 = 1;
 pub const ATTRIBUTES: u32 = 1 << 1;
 pub const EXIT: u32 = 1 << 2;
@@ -52,33 +54,6 @@ fn is_refused(what: u32) -> bool {
     let refused = REFUSED.load(Ordering::SeqCst) & what != 0;
     TIMES.fetch_add(u32::from(refused), Ordering::SeqCst);
     refused
-}
-
-/// Asks the kernel, and keeps its error number where C programs look for it.
-fn ask(number: c_long, arguments: [usize; 6]) -> c_long {
-    let [a, b, c, d, e, f] = arguments;
-    let result: c_long;
-    // SAFETY: a system call with the caller's arguments; the kernel changes the named registers.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        std::arch::asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d,
-            in("r8") e, in("r9") f, lateout("rcx") _, lateout("r11") _, options(nostack));
-    }
-    // SAFETY: as above.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        std::arch::asm!("svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d,
-            in("x4") e, in("x5") f, options(nostack));
-    }
-    if (-4095..0).contains(&result) { failed(-result as c_int) } else { result }
-}
-
-fn failed(error: c_int) -> c_long {
-    // SAFETY: the address of this thread's error number.
-    let place = unsafe { libc::__errno_location() };
-    // SAFETY: as above.
-    unsafe { place.write(error) };
-    -1
 }
 
 #[unsafe(no_mangle)]

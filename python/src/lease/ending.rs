@@ -10,6 +10,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::sync::atomic::Ordering;
 
+use millpond::text::Text;
 use millpond::{Act, Error, ErrorKind, Held, Lease, Site};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -19,7 +20,6 @@ use crate::errors;
 use crate::gil::Released;
 use crate::pool::{self, Pool};
 use crate::site;
-use crate::text::Text;
 
 /// Clearing at least so many bytes is done without the GIL: 130 µs, where letting it go and getting it back costs
 /// 37 ns and, under contention, a third of the throughput at smaller sizes.
@@ -186,7 +186,8 @@ impl Lost {
     /// Warns with `ResourceWarning`; the current exception, if any, is left as it is.
     pub(crate) fn warn(self) {
         // Without memory for a long one it has no end.
-        let message = CStr::from_bytes_with_nul(self.message.as_bytes()).unwrap_or(c"a millpond.Lease was never put");
+        let message =
+            CStr::from_bytes_with_nul(self.message.as_str().as_bytes()).unwrap_or(c"a millpond.Lease was never put");
         let (mut kind, mut value, mut trace) = (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
         // SAFETY: the GIL is held (`tp_dealloc`); the three places are written.
         unsafe { ffi::PyErr_Fetch(&raw mut kind, &raw mut value, &raw mut trace) };

@@ -63,9 +63,10 @@ macro_rules! own {
                 buffer.as_ptr()
             }
 
+            // As safe code writes, through the slice. `as_mut_ptr` of the lease would add a canary, as in C.
             #[inline(always)]
             fn start(buffer: &mut Lease) -> *mut u8 {
-                buffer.as_mut_ptr()
+                buffer[..].as_mut_ptr()
             }
 
             #[inline(always)]
