@@ -64,7 +64,8 @@ def plan_of(programs: list[Contender], profile: str, only: str) -> list[tuple[pl
             for peer in peers:
                 measured = [size for size in sizes if size >= plan.FROM.get((peer, name), 0)]
                 groups = [[size] for size in measured] if work.alone else [measured] if measured else []
-                turns += [Turn(program, peer, work, group, ms, plan.rounds(profile, program.kind, program.name, name, peer)) for group in groups]
+                rounds, stepped = plan.rounds(profile, program.kind, program.name, name, peer), plan.is_stepped(profile, program.name, name, peer)
+                turns += [Turn(program, peer, work, group, ms, rounds, is_stepped=stepped) for group in groups]
         if turns:
             planned.append((turns[0].work, turns))
     return planned

@@ -64,9 +64,19 @@ def row(found: Found, verdict: Verdict, own: Key, figures: list[Figure]) -> list
     against = [f"{told(figure.peer)} {shown(value)} ({figure.value:.3g}{verdict.unit})" for figure in figures if figure.peer and (value := found.value(key, *figure.peer)) is not None]
     rest = f" and {len(against) - 5} more" if len(against) > 5 else ""
     lines = [f"    {program}, {work} {size_text(size)}: {name} {shown(mine)}" + (f"; {', '.join(against[:5])}{rest}" if against else "")]
+    lines += steps(found, own, [figure.peer for figure in figures if figure.peer is not None])
     floors = next((names for (start, of), names in FLOORS.items() if program.startswith(start) and of == work), ())
     said = [text for floor in floors if (text := explained(found, verdict, (program, work, floor, size), mine, figures, shown))]
     return lines + (said or ["      no floor is measured for this"])
+
+
+def steps(found: Found, own: Key, peers: list[Key]) -> list[str]:
+    """What millpond and the others execute, where that was counted."""
+    program, work, _, size = own
+    names = next((names for (start, of), names in FLOORS.items() if program.startswith(start) and of == work), ())
+    rows = [found.get(*key) for key in dict.fromkeys([own, *peers, *((program, work, name, size) for name in names)])]
+    counted = [f"{row['peer']} {row['instructions']:.0f} and {row['mispredicted']:.2f}" for row in rows if row is not None and "instructions" in row]
+    return [f"      instructions, and conditional branches that a simple predictor (two bits, gshare) does not guess: {', '.join(counted)}"] if counted else []
 
 
 def told(peer: Key) -> str:

@@ -125,6 +125,13 @@ FROM = {
 # Works that show something of one peer alone.
 PEERS_OF = {"metrics": ("millpond",)}
 
+# Where a full run counts instructions too.
+STEPPED = {
+    "program": "Rust, fat LTO",
+    "works": ("mixed64k", "mixed1m"),
+    "peers": ("millpond-noclear", "vec-stack", "vec-stack+record", "vec-stack+record+pages", "mimalloc", "snmalloc", "tcmalloc"),
+}
+
 _HELD = ("pair", "depth256", "held256", "pages", "burst32", "mixed64k", "mixed1m", "twothreads", "pc", "pcqueue", "clear0", "clear64", "metrics")
 # What targets are held to: works by program, and of those that take long the peers. It takes part in each round.
 NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
@@ -161,6 +168,10 @@ def takes_part(count: int, profile: str, number: int) -> bool:
     """Whether what takes part in so many rounds does so in this one: they are as far apart as they can be."""
     last = ROUNDS[profile] - 1
     return number in {place * last // max(count - 1, 1) for place in range(count)}
+
+
+def is_stepped(profile: str, program: str, work: str, peer: str) -> bool:
+    return profile == "full" and program == STEPPED["program"] and work in STEPPED["works"] and peer in STEPPED["peers"]
 
 
 def sizes_of(program: str, work: Work, profile: str) -> tuple[int, ...]:

@@ -50,6 +50,8 @@ class Turn:
     # In how many rounds it takes part, and how long it took the last time.
     rounds: int = 1
     took: float = 0.0
+    # Whether its instructions are counted too, which takes a second.
+    is_stepped: bool = False
 
     @property
     def seconds(self) -> float:
@@ -108,14 +110,16 @@ def describe(contender: Contender) -> str:
     return ""
 
 
-def measure(turn: Turn, core: int | None) -> list[Row]:
+def measure(turn: Turn, core: int | None, number: int) -> list[Row]:
     """Runs one program. Each size has a row: with figures, with `skip`, or with `error`."""
+    # Instructions are the same in each round.
+    env = turn.contender.env | ({"BENCH_STEPS": "1"} if turn.is_stepped and number == 0 else {})
     contender, rows, sizes = turn.contender, [], list(turn.sizes)
     pin = ["taskset", "-c", str(core)] if core is not None and turn.work.threads == 1 and contender.threads == 1 else []
     while sizes:
         argv = [*pin, *contender.argv, turn.peer, turn.work.name, ",".join(map(str, sizes)), "--ms", str(turn.ms)]
         # A machine that does something else meanwhile gets many times as long, one that hangs does not get for ever.
-        out, err, failed = ask(argv, contender.env, 20 + (2 if turn.work.name == "rss" else 20) * turn.seconds)
+        out, err, failed = ask(argv, env, 20 + (2 if turn.work.name == "rss" else 20) * turn.seconds)
         found: dict[int, Row] = {}
         for line in out.splitlines():
             try:
@@ -164,7 +168,7 @@ def run_round(turns: list[Turn], number: int, core: int | None, results: Results
     for turn in turns:
         if number == 0 or not results.is_settled(turn):
             begun = time.monotonic()
-            results.add(turn, measure(turn, core), number)
+            results.add(turn, measure(turn, core, number), number)
             turn.took = time.monotonic() - begun
 
 
@@ -172,5 +176,5 @@ def together(turns: list[Turn], number: int, results: Results) -> None:
     """Runs what mostly rests side by side, as many as there is memory for."""
     free = next(int(line.split()[1]) for line in open("/proc/meminfo") if line.startswith("MemAvailable"))
     with ThreadPoolExecutor(max(1, min(plan.RESTING_TOGETHER, free // (3 << 19)))) as workers:
-        for turn, rows in zip(turns, workers.map(lambda turn: measure(turn, None), turns)):
+        for turn, rows in zip(turns, workers.map(lambda turn: measure(turn, None, number), turns)):
             results.add(turn, rows, number)

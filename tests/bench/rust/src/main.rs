@@ -7,6 +7,7 @@ mod peer;
 mod peers;
 mod preload;
 mod sizes;
+mod steps;
 mod threads;
 mod works;
 

@@ -112,7 +112,7 @@ pub fn mixed<P: Peer>(largest: usize, time: Duration) -> Result<Figures, &'stati
     let sizes = crate::sizes::up_to(largest)?;
     let mut slots: Vec<Option<P::Buffer>> = (0..LIVE).map(|_| None).collect();
     let (mut next, mut random) = (0, 0x9e37_79b9_7f4a_7c15_u64);
-    let figures = measure(time, 1, |turns| {
+    let mut replace = |turns| {
         for _ in 0..turns {
             random ^= random << 13;
             random ^= random >> 7;
@@ -126,7 +126,10 @@ pub fn mixed<P: Peer>(largest: usize, time: Duration) -> Result<Figures, &'stati
             write(P::start(&mut buffer), 0);
             *slot = Some(buffer);
         }
-    });
+    };
+    // Before all that depends on the clock: the same buffers are replaced each time.
+    let more = crate::steps::of(&mut replace);
+    let figures = Figures { more, ..measure(time, 1, replace) };
     slots.into_iter().flatten().for_each(|buffer| peer.put(buffer));
     Ok(figures)
 }
