@@ -26,6 +26,15 @@ fn builder(shape: Shape) -> Builder {
         .max_retained_bytes(bytes)
 }
 
+/// With as much for each thread as the work takes at a time, of each class: then no buffer leaves its thread's magazine. A
+/// thread has a part of half of what may be kept; so threads find enough left of it when they begin.
+fn cached(shape: Shape) -> Builder {
+    let classes = classes_up_to(shape.size);
+    let class = classes.iter().copied().find(|class| *class >= shape.size).unwrap_or(shape.size);
+    let bytes = classes.len() * class * shape.live.max(2);
+    builder(shape).thread_cache_bytes(bytes).max_bytes(64 * bytes).max_retained_bytes(64 * bytes)
+}
+
 fn leak(builder: Builder) -> &'static BufferPool {
     Box::leak(Box::new(builder.build().expect("a pool")))
 }
@@ -94,6 +103,9 @@ own! {
     Own: |shape| builder(shape);
     /// Without clearing.
     NoClear: |shape| builder(shape).clear(ClearPolicy::Never);
+    /// With a thread cache that holds what the work does.
+    Cached: |shape| cached(shape);
+    CachedNoClear: |shape| cached(shape).clear(ClearPolicy::Never);
     /// Exactly the defaults, limits too.
     Plain: |_shape| BufferPool::builder().name("bench");
     /// Exactly the defaults, and a thread that gives idle memory back.
