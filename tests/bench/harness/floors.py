@@ -10,13 +10,13 @@ from .targets import Figure, Found, Key, Verdict
 
 # The floors of a work by program: what each does is said of it at the head of the report.
 _PAIR, _BURST = ("vec-stack", "locked-list"), ("kept", "kept-spread")
-_MIXED = ("vec-stack", "vec-stack+record", "vec-stack+record+canary", "vec-stack+record+canary+pages")
+_MIXED = ("vec-stack", "vec-stack+record", "vec-stack+record+pages")
 FLOORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Rust", "pair"): _PAIR,
     ("Rust", "twothreads"): _PAIR,
     ("Rust", "depth256"): ("vec-stack",),
     ("Rust", "held256"): ("vec-stack",),
-    ("Rust", "pc"): ("queue+record", "queue+record+back", "queue+record+canary+back", "queue+record+canary+pages+back"),
+    ("Rust", "pc"): ("queue+record", "queue+record+back", "queue+record+pages+back"),
     ("Rust", "burst32"): _BURST,
     ("Rust", "mixed64k"): _MIXED,
     ("Rust", "mixed1m"): _MIXED,

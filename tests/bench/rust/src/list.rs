@@ -46,7 +46,7 @@ const MIXED: &[&str] = &["mixed64k", "mixed1m"];
 const BURSTS: &[&str] = &["burst8", "burst32", "burst128"];
 
 /// Every peer, with the works that it is there for; none: all but `metrics`, `pcqueue` and `modes`.
-const PEERS: [(&str, &[&str]); 41] = [
+const PEERS: [(&str, &[&str]); 39] = [
     ("millpond", &[]),
     ("millpond-noclear", TOUCHING),
     ("millpond-raw", &["ends", "mixed64k", "mixed1m", "pc"]),
@@ -61,8 +61,7 @@ const PEERS: [(&str, &[&str]); 41] = [
     ("queue", &["pcqueue"]),
     ("queue+record", &["pc"]),
     ("queue+record+back", &["pc"]),
-    ("queue+record+canary+back", &["pc"]),
-    ("queue+record+canary+pages+back", &["pc"]),
+    ("queue+record+pages+back", &["pc"]),
     ("locked-list", &["pair", "twothreads"]),
     ("kept", BURSTS),
     ("kept-spread", BURSTS),
@@ -70,8 +69,7 @@ const PEERS: [(&str, &[&str]); 41] = [
     ("vec-stack+memset", CLEARING),
     ("vec-stack+memset-all", CLEARING),
     ("vec-stack+record", MIXED),
-    ("vec-stack+record+canary", MIXED),
-    ("vec-stack+record+canary+pages", MIXED),
+    ("vec-stack+record+pages", MIXED),
     ("glibc", &[]),
     ("glibc-tuned", &[]),
     ("calloc", ZEROING),
@@ -92,7 +90,7 @@ const PEERS: [(&str, &[&str]); 41] = [
 const LAST: (&str, &[&str]) = ("bytesmut", &[]);
 
 /// How peers are set, where there is something to say.
-const SETTINGS: [(&str, &str); 29] = [
+const SETTINGS: [(&str, &str); 27] = [
     (
         "millpond",
         "clears at put what was written; classes up to what is measured, room to keep a burst; rss, first: defaults",
@@ -110,8 +108,7 @@ const SETTINGS: [(&str, &str); 29] = [
         "floor: records of a cache line handed out in turns, a state stored at get, ended by compare-and-swap at put",
     ),
     ("queue+record+back", "floor: the same, and records come back in batches of 64 through a locked list"),
-    ("queue+record+canary+back", "floor: the same, and eight bytes behind the length written at get, checked at put"),
-    ("queue+record+canary+pages+back", "floor: the same, and buffers from 4 KiB on begin at a page"),
+    ("queue+record+pages+back", "floor: the same, and buffers from 4 KiB on begin at a page"),
     ("locked-list", "floor: a parking_lot::Mutex<Vec> for the size measured and one atomic count of bytes"),
     ("kept", "floor: buffers mapped once, page-aligned, of huge pages from 4 MiB; only touched as the work does"),
     ("kept-spread", "floor: the same, each begins at another multiple of 64 bytes in its first page"),
@@ -122,8 +119,7 @@ const SETTINGS: [(&str, &str); 29] = [
         "vec-stack+record",
         "floor: bare stacks of records, class by a table, a state stored at get, ended by compare-and-swap at put",
     ),
-    ("vec-stack+record+canary", "floor: the same, and eight bytes behind the length written at get, checked at put"),
-    ("vec-stack+record+canary+pages", "floor: the same, and buffers from 4 KiB on begin at a page"),
+    ("vec-stack+record+pages", "floor: the same, and buffers from 4 KiB on begin at a page"),
     ("glibc-tuned", "glibc with MALLOC_MMAP_MAX_=0 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=17179869184"),
     ("jemalloc", "sized frees; in rss with its background thread"),
     ("snmalloc", "sized frees"),

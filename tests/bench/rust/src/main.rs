@@ -107,22 +107,10 @@ fn run(peer: &str, work: &str, size: usize, time: Duration) -> Answer {
         "vec-stack+memset" => shared::<stack::Wiped<false>, stack::Stacks>(work, size, time),
         "vec-stack+memset-all" => shared::<stack::Wiped<true>, stack::Stacks>(work, size, time),
         "queue+record" => shared::<floors::Rounds, floors::Rounds>(work, size, time),
-        "queue+record+back" => shared::<floors::Batches<false, false>, floors::Batches<false, false>>(work, size, time),
-        "queue+record+canary+back" => {
-            shared::<floors::Batches<true, false>, floors::Batches<true, false>>(work, size, time)
-        }
-        "queue+record+canary+pages+back" => {
-            shared::<floors::Batches<true, true>, floors::Batches<true, true>>(work, size, time)
-        }
-        "vec-stack+record" => {
-            alone::<floors::RecordStacks<false, false>, floors::RecordStacks<false, false>>(work, size, time)
-        }
-        "vec-stack+record+canary" => {
-            alone::<floors::RecordStacks<true, false>, floors::RecordStacks<true, false>>(work, size, time)
-        }
-        "vec-stack+record+canary+pages" => {
-            alone::<floors::RecordStacks<true, true>, floors::RecordStacks<true, true>>(work, size, time)
-        }
+        "queue+record+back" => shared::<floors::Batches<false>, floors::Batches<false>>(work, size, time),
+        "queue+record+pages+back" => shared::<floors::Batches<true>, floors::Batches<true>>(work, size, time),
+        "vec-stack+record" => alone::<floors::RecordStacks<false>, floors::RecordStacks<false>>(work, size, time),
+        "vec-stack+record+pages" => alone::<floors::RecordStacks<true>, floors::RecordStacks<true>>(work, size, time),
         "locked-list" => shared::<floors::LockedList, ByClass<floors::LockedList>>(work, size, time),
         "kept" => alone::<floors::Kept<false>, floors::Kept<false>>(work, size, time),
         "kept-spread" => alone::<floors::Kept<true>, floors::Kept<true>>(work, size, time),

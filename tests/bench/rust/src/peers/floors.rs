@@ -11,9 +11,6 @@ use crate::peer::{CLASSES, Peer, Shape, class_of};
 
 const IDLE: u64 = 0;
 const OUT: u64 = 1;
-/// What stands behind a buffer's length while it is out, where that is `CHECKED`. With `PAGES` buffers of a page and more
-/// begin at one, as millpond promises.
-const CANARY: u64 = 0x9e37_79b9_7f4a_7c15;
 const PAGE: usize = 4096;
 /// From here on millpond asks for huge pages.
 const HUGE: usize = 4 << 20;
@@ -28,17 +25,15 @@ fn leak<T>(value: T) -> &'static T {
 pub struct Record {
     state: AtomicU64,
     data: AtomicPtr<u8>,
-    /// The length of whoever holds it.
-    len: AtomicUsize,
     class: usize,
 }
 
 impl Record {
-    fn new(size: usize, class: usize, aligned: bool) -> Record {
-        // Room for what stands behind the length.
-        let room = size + size_of::<u64>();
-        let data = if aligned { map(room, PAGE) } else { Vec::leak(Vec::with_capacity(room)).as_mut_ptr() };
-        Record { state: AtomicU64::new(IDLE), data: AtomicPtr::new(data), len: AtomicUsize::new(size), class }
+    /// Makes one of a buffer of that size. With `PAGES` a buffer of a page and more begins at one, as millpond promises.
+    fn new<const PAGES: bool>(size: usize, class: usize) -> Record {
+        let aligned = PAGES && size >= PAGE;
+        let data = if aligned { map(size, PAGE) } else { Vec::leak(Vec::with_capacity(size)).as_mut_ptr() };
+        Record { state: AtomicU64::new(IDLE), data: AtomicPtr::new(data), class }
     }
 
     fn data(&self) -> *mut u8 {
@@ -47,32 +42,15 @@ impl Record {
 
     /// Marks an idle one as out. A store will do: nobody else can get it.
     #[inline(always)]
-    fn begin<const CHECKED: bool>(&self, len: usize) {
+    fn begin(&self) {
         self.state.store(OUT, Ordering::Relaxed);
-        if CHECKED {
-            self.len.store(len, Ordering::Relaxed);
-            // SAFETY: the caller holds the buffer, which has room for this behind every length.
-            unsafe { self.behind(len).write_unaligned(CANARY) };
-        }
     }
 
     /// Marks it as idle: of several that try at once, one succeeds.
     #[inline(always)]
-    fn end<const CHECKED: bool>(&self) {
-        if CHECKED {
-            let behind = self.behind(self.len.load(Ordering::Relaxed));
-            // SAFETY: as in `begin`.
-            let found = unsafe { behind.read_unaligned() };
-            assert!(found == CANARY, "written past the length");
-            // SAFETY: as in `begin`. The next holder may find it inside of the length.
-            unsafe { behind.write_unaligned(0) };
-        }
+    fn end(&self) {
         let ended = self.state.compare_exchange(OUT, IDLE, Ordering::AcqRel, Ordering::Relaxed);
         assert!(ended.is_ok(), "put twice");
-    }
-
-    fn behind(&self, len: usize) -> *mut u64 {
-        self.data().wrapping_add(len).cast()
     }
 }
 
@@ -100,22 +78,22 @@ impl Peer for Rounds {
     type Buffer = &'static Record;
 
     fn new(shape: Shape) -> Self {
-        let records = (0..shape.live).map(|_| Record::new(shape.size, 0, false)).collect();
+        let records = (0..shape.live).map(|_| Record::new::<false>(shape.size, 0)).collect();
         Rounds(leak((records, AtomicUsize::new(0))))
     }
 
     #[inline(always)]
-    fn get(self, len: usize) -> Self::Buffer {
+    fn get(self, _len: usize) -> Self::Buffer {
         let (records, next) = self.0;
         let at = next.load(Ordering::Relaxed);
         next.store(if at + 1 == records.len() { 0 } else { at + 1 }, Ordering::Relaxed);
-        records[at].begin::<false>(len);
+        records[at].begin();
         &records[at]
     }
 
     #[inline(always)]
     fn put(self, buffer: Self::Buffer) {
-        buffer.end::<false>();
+        buffer.end();
     }
 
     records!();
@@ -131,16 +109,16 @@ thread_local! {
 
 /// A stack of each thread, and a locked list through which what one puts comes back to the other.
 #[derive(Copy, Clone)]
-pub struct Batches<const CHECKED: bool, const PAGES: bool>(&'static Mutex<Vec<&'static Record>>);
+pub struct Batches<const PAGES: bool>(&'static Mutex<Vec<&'static Record>>);
 
-impl<const CHECKED: bool, const PAGES: bool> Batches<CHECKED, PAGES> {
+impl<const PAGES: bool> Batches<PAGES> {
     #[cold]
     #[inline(never)]
     fn refill(self, stash: &mut Vec<&'static Record>, len: usize) -> &'static Record {
         let mut list = self.0.lock();
         let rest = list.len().saturating_sub(BATCH);
         stash.extend(list.drain(rest..));
-        stash.pop().unwrap_or_else(|| leak(Record::new(len, 0, PAGES && len >= PAGE)))
+        stash.pop().unwrap_or_else(|| leak(Record::new::<PAGES>(len, 0)))
     }
 
     #[cold]
@@ -150,7 +128,7 @@ impl<const CHECKED: bool, const PAGES: bool> Batches<CHECKED, PAGES> {
     }
 }
 
-impl<const CHECKED: bool, const PAGES: bool> Peer for Batches<CHECKED, PAGES> {
+impl<const PAGES: bool> Peer for Batches<PAGES> {
     type Buffer = &'static Record;
 
     fn new(_shape: Shape) -> Self {
@@ -162,13 +140,13 @@ impl<const CHECKED: bool, const PAGES: bool> Peer for Batches<CHECKED, PAGES> {
         // SAFETY: the thread's own, and nothing else refers to it meanwhile.
         let stash = unsafe { &mut *STASH.with(UnsafeCell::get) };
         let record = stash.pop().unwrap_or_else(|| self.refill(stash, len));
-        record.begin::<CHECKED>(len);
+        record.begin();
         record
     }
 
     #[inline(always)]
     fn put(self, buffer: Self::Buffer) {
-        buffer.end::<CHECKED>();
+        buffer.end();
         // SAFETY: as above.
         let stash = unsafe { &mut *STASH.with(UnsafeCell::get) };
         stash.push(buffer);
@@ -197,17 +175,17 @@ static CLASS_OF_UNITS: [u8; (1 << 20) / UNIT + 1] = {
 
 /// A stack of each thread for each of nine classes, of records.
 #[derive(Copy, Clone)]
-pub struct RecordStacks<const CHECKED: bool, const PAGES: bool>;
+pub struct RecordStacks<const PAGES: bool>;
 
-impl<const CHECKED: bool, const PAGES: bool> RecordStacks<CHECKED, PAGES> {
+impl<const PAGES: bool> RecordStacks<PAGES> {
     #[cold]
     #[inline(never)]
     fn make(class: usize) -> &'static Record {
-        leak(Record::new(CLASSES[class], class, PAGES && CLASSES[class] >= PAGE))
+        leak(Record::new::<PAGES>(CLASSES[class], class))
     }
 }
 
-impl<const CHECKED: bool, const PAGES: bool> Peer for RecordStacks<CHECKED, PAGES> {
+impl<const PAGES: bool> Peer for RecordStacks<PAGES> {
     type Buffer = &'static Record;
 
     fn new(_shape: Shape) -> Self {
@@ -220,13 +198,13 @@ impl<const CHECKED: bool, const PAGES: bool> Peer for RecordStacks<CHECKED, PAGE
         // SAFETY: the thread's own, and nothing else refers to it meanwhile.
         let stacks = unsafe { &mut *STACKS.with(UnsafeCell::get) };
         let record = stacks[class].pop().unwrap_or_else(|| Self::make(class));
-        record.begin::<CHECKED>(len);
+        record.begin();
         record
     }
 
     #[inline(always)]
     fn put(self, buffer: Self::Buffer) {
-        buffer.end::<CHECKED>();
+        buffer.end();
         // SAFETY: as above.
         let stacks = unsafe { &mut *STACKS.with(UnsafeCell::get) };
         stacks[buffer.class].push(buffer);
