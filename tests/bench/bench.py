@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import advice, charts, contenders, machine, plan, results, tables, targets
-from harness.run import Contender, Results, Turn, rounds_of
+from harness import advice, charts, contenders, floors, machine, plan, results, tables, targets
+from harness.run import Contender, Results, Turn, run_round
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -53,30 +53,60 @@ def plan_of(programs: list[Contender], profile: str, only: str) -> list[tuple[pl
             if name not in exact and not plan.is_planned(profile, program.name, name):
                 continue
             work = plan.work_of(name, program.works[name])
-            asked = work.quick if profile == "quick" else work.full
+            asked = plan.sizes_of(program.name, work, profile)
             # In a quick run a work that was named has a size all the same.
             asked = asked or (work.full[:1] if name in exact else ())
             sizes = [size for size in asked if size in program.works[name]]
-            peers = [peer for peer in program.peers if name in program.only.get(peer, [name]) and (name != "rss" or plan.rests(program.name, peer))]
+            peers = [peer for peer in program.peers if name in program.only.get(peer, [name]) and (name != "rss" or plan.rests(program.name, peer)) and peer in plan.PEERS_OF.get(name, [peer])]
             ms = plan.IDLE_SECONDS[profile] * 1000 if name == "rss" else plan.MS[profile]
             if program.kind == "workload":
                 ms = plan.WORKLOAD_MS[profile]
-            groups = [[size] for size in sizes] if work.alone else [sizes] if sizes else []
-            turns += [Turn(program, peer, work, group, ms) for group in groups for peer in peers]
+            for peer in peers:
+                measured = [size for size in sizes if size >= plan.FROM.get((peer, name), 0)]
+                groups = [[size] for size in measured] if work.alone else [measured] if measured else []
+                turns += [Turn(program, peer, work, group, ms, plan.rounds(profile, program.kind, program.name, name, peer)) for group in groups]
         if turns:
             planned.append((turns[0].work, turns))
     return planned
 
 
-def rounds_for(turns: list[Turn], profile: str) -> int:
-    if turns[0].work.name == "rss":
-        return 1
-    return (plan.WORKLOAD_ROUNDS if turns[0].contender.kind == "workload" else plan.ROUNDS)[profile]
+def rounds_of(collected: Results) -> dict[str, list[int]]:
+    """In how many rounds each work's rows were: the most, and the least where some were in fewer."""
+    found: dict[str, set[int]] = {}
+    for (_, work, _, _), samples in collected.samples.items():
+        if good := sum("ns" in sample or "rss_kib" in sample for sample in samples):
+            found.setdefault(work, set()).add(good)
+    return {work: sorted({max(counts), min(counts)}, reverse=True) for work, counts in found.items()}
 
 
-def seconds_of(turns: list[Turn], profile: str) -> float:
-    alongside = plan.RESTING_TOGETHER if turns[0].work.name == "rss" else 1
-    return sum(turn.seconds for turn in turns) * rounds_for(turns, profile) / alongside
+def seconds_of(turns: list[Turn]) -> float:
+    """About how long one round of a work's turns takes."""
+    return sum(turn.seconds for turn in turns) / (plan.RESTING_TOGETHER if turns and turns[0].work.name == "rss" else 1)
+
+
+def round_of(planned: list[tuple[plan.Work, list[Turn]]], profile: str, number: int, collected: Results) -> list[list[Turn]]:
+    """What takes part in the round of that number and has something to say, work by work."""
+    chosen = ([turn for turn in turns if plan.takes_part(turn.rounds, profile, number) and not (number and collected.is_settled(turn))] for _, turns in planned)
+    return [turns for turns in chosen if turns]
+
+
+def measured(planned: list[tuple[plan.Work, list[Turn]]], profile: str, collected: Results) -> int:
+    """Runs round by round, each through all works, while there is time. Returns how many rounds there were."""
+    begun, limit, rounds = time.monotonic(), plan.LIMIT_SECONDS[profile], plan.ROUNDS[profile]
+    core = (os.cpu_count() or 1) - 1
+    for number in range(rounds):
+        works = round_of(planned, profile, number, collected)
+        expected, spent = sum(map(seconds_of, works)), time.monotonic() - begun
+        if number and spent + expected > limit:
+            print(f"bench: round {number + 1} of {rounds} would take {expected:.0f} s, and {max(limit - spent, 0):.0f} s are left: that was all", flush=True)
+            return number
+        print(f"bench: round {number + 1} of {rounds}, {sum(map(len, works))} programs, about {expected:.0f} s:", end="", flush=True)
+        for turns in works:
+            start = time.monotonic()
+            run_round(turns, number, core, collected)
+            print(f" {turns[0].work.name} {time.monotonic() - start:.0f}", end="", flush=True)
+        print(f"; {time.monotonic() - begun:.0f} s so far", flush=True)
+    return rounds
 
 
 def main() -> int:
@@ -106,35 +136,27 @@ def main() -> int:
     if not planned:
         print(f"bench: nothing is named like {asked.only!r}", file=sys.stderr)
         return 2
-    begun, limit = time.monotonic(), plan.LIMIT_SECONDS[profile]
-    estimate = {work.name: seconds_of(turns, profile) for work, turns in planned}
-    total = sum(estimate.values())
+    begun = time.monotonic()
     head = machine.header(ROOT, profile)
     head["load_before"] = machine.load()
-    print(f"bench: {sum(len(turns) for _, turns in planned)} programs a round, {plan.ROUNDS[profile]} rounds: about {total / 60:.0f} min {total % 60:.0f} s, at most {limit // 60} min", flush=True)
+    print(f"bench: {plan.ROUNDS[profile]} rounds, at most {plan.LIMIT_SECONDS[profile] / 60:.3g} min", flush=True)
     if head["load_before"] > 0.5:
         print(f"bench: WARNING: the load is {head['load_before']}: something else runs, and figures suffer", flush=True)
-
-    collected, core = Results(), (os.cpu_count() or 1) - 1
-    left = total
-    for number, (work, turns) in enumerate(planned):
-        # What one work is late must not be taken from the works behind it more than from itself.
-        share = (limit - (time.monotonic() - begun)) * estimate[work.name] / max(left, 1e-9)
-        print(f"bench: {number + 1}/{len(planned)} {work.name}, about {estimate[work.name]:.0f} s", end="", flush=True)
-        start = time.monotonic()
-        collected.rounds[work.name] = rounds_of(turns, rounds_for(turns, profile), core, collected, start + max(share, 1.0))
-        print(f", took {time.monotonic() - start:.0f} s", flush=True)
-        left -= estimate[work.name]
-    head |= {"load_after": machine.load(), "seconds": round(time.monotonic() - begun), "rounds": collected.rounds}
+    collected = Results()
+    count = measured(planned, profile, collected)
+    head |= {"load_after": machine.load(), "seconds": round(time.monotonic() - begun), "rounds": count, "rounds_of": rounds_of(collected)}
 
     rows = results.rows(collected, programs)
+    found = targets.Found(rows)
+    verdicts = targets.verdicts(found)
     outcome = {
         "header": head,
         "missing": missing | {f"{program.name}: {peer}": why for program in programs for peer, why in program.missing.items()},
         "versions": {program.name: program.versions for program in programs},
         "settings": {program.name: program.settings for program in programs if program.settings},
         "different": results.digests(rows),
-        "targets": targets.verdicts(rows),
+        "targets": [{key: getattr(verdict, key) for key in ("what", "target", "reached", "verdict", "figures")} for verdict in verdicts],
+        "decided": floors.section(found, verdicts),
         # The samples have served their purpose: their median, least and most are told.
         "rows": [{key: value for key, value in row.items() if key != "samples"} for row in rows],
     }

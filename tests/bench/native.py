@@ -117,8 +117,10 @@ def c(bench_dir: Path, libs: Path) -> dict[str, Any]:
     try:
         run(bench_dir / "logs" / "install.log", "bash", "ffi-c/install.sh", prefix)
         program.parent.mkdir(exist_ok=True)
+        checked = program.parent / "libchecked.so"
+        run(bench_dir / "logs" / "checked.log", os.environ.get("CC", "cc"), "-std=c11", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra", HERE / "c" / "checked" / "checked.c", "-o", checked)
         include = ["-I", prefix / "include", "-isystem", bench_dir / "debian" / "usr" / "include"]
-        link = ["-L", prefix / "lib", "-lmillpond", f"-Wl,-rpath,{prefix / 'lib'}", "-pthread"]
+        link = ["-L", prefix / "lib", "-lmillpond", f"-Wl,-rpath,{prefix / 'lib'}", checked, f"-Wl,-rpath,{checked.parent}", "-pthread"]
         compiler = os.environ.get("CXX", "c++")
         sources = sorted((HERE / "c").glob("*.cpp"))
         run(bench_dir / "logs" / "c.log", compiler, "-std=c++17", "-O2", "-Wall", "-Wextra", *sources, "-o", program, *include, *link)

@@ -14,6 +14,8 @@ namespace {
 
 using clearing = fitted<MILLPOND_CLEAR_ON_PUT>;
 using not_clearing = fitted<MILLPOND_CLEAR_NEVER>;
+using cached = fitted<MILLPOND_CLEAR_ON_PUT, true>;
+using cached_not_clearing = fitted<MILLPOND_CLEAR_NEVER, true>;
 
 // What is asked for a peer: its name, what is preloaded for it, what is said of it, and the works it is there for ("":
 // all but pcqueue).
@@ -32,6 +34,9 @@ constexpr peer_entry peers[] = {
     {"millpond-noclear", nullptr, "MILLPOND_CLEAR_NEVER", touching},
     {"millpond-pmr", nullptr, "millpond::memory_resource; clears each block whole", ""},
     {"millpond-pmr-noclear", nullptr, "millpond::memory_resource over a pool that never clears", ""},
+    {"millpond-cache", nullptr, "thread_cache_bytes for all that the work holds, and limits for it", "pair depth256 held256 twothreads"},
+    {"millpond-pmr-cache-noclear", nullptr, "millpond::memory_resource over such a pool that never clears", "twothreads pc"},
+    {"checked-list", nullptr, "floor: a shared library's thread-local list; put is a compare-and-swap of an 8-byte handle and a push", "pair"},
     {"glibc", nullptr, nullptr, ""},
     {"glibc-tuned", nullptr, "glibc with MALLOC_MMAP_MAX_=0 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=17179869184", ""},
     {"calloc", nullptr, nullptr, zeroing},
@@ -112,6 +117,9 @@ figures measured(const std::string &peer, const std::string &work, std::size_t s
     if (peer == "millpond" && (work == "rss" || work == "first")) return run<own<untold>>(work, size, seconds, skip);
     if (peer == "millpond") return run<own<clearing>>(work, size, seconds, skip);
     if (peer == "millpond-noclear") return run<own<not_clearing>>(work, size, seconds, skip);
+    if (peer == "millpond-cache") return run<own<cached>>(work, size, seconds, skip);
+    if (peer == "millpond-pmr-cache-noclear") return run<pmr<own_resource<cached_not_clearing>>>(work, size, seconds, skip);
+    if (peer == "checked-list") return run<checked_list>(work, size, seconds, skip);
     if (peer == "millpond-pmr") return run<pmr<own_resource<clearing>>>(work, size, seconds, skip);
     if (peer == "millpond-pmr-noclear") return run<pmr<own_resource<not_clearing>>>(work, size, seconds, skip);
     if (peer == "calloc") return run<zeroed_heap>(work, size, seconds, skip);

@@ -1,6 +1,8 @@
 // The peers: millpond through its shared library, the allocator of the process, and C++'s pools.
 #pragma once
 
+#include "checked/checked.h"
+
 #include <boost/pool/pool.hpp>
 #include <millpond.hpp>
 
@@ -26,7 +28,9 @@ struct shape {
 }
 
 // As many bytes as are out in a burst may be kept; classes go up to what is measured.
-inline millpond::options own_options(shape wanted, std::uint32_t clear) {
+// With `Cached` each thread may keep for itself, of each class, what the work holds at a time; it has a part of half of what
+// may be kept, so that threads find enough left of it when they begin.
+template <bool Cached> millpond::options own_options(shape wanted, std::uint32_t clear) {
     millpond::options options;
     options.name = "bench";
     options.classes = {512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20};
@@ -37,13 +41,17 @@ inline millpond::options own_options(shape wanted, std::uint32_t clear) {
     const std::size_t bytes = std::max(held * std::max<std::size_t>(wanted.live, 2), std::size_t{256} << 20);
     options.raw.max_retained_bytes = bytes;
     options.raw.max_bytes = std::max<std::size_t>(bytes, std::size_t{4} << 30);
+    if (Cached) {
+        options.raw.thread_cache_bytes = options.classes.size() * held * std::max<std::size_t>(wanted.live, 2);
+        options.raw.max_retained_bytes = options.raw.max_bytes = 64 * options.raw.thread_cache_bytes;
+    }
     options.raw.clear = clear;
     return options;
 }
 
 // How a pool of millpond is made for a work: with what the work needs, or with nothing but defaults.
-template <std::uint32_t Clear> struct fitted {
-    static millpond::options options(shape wanted) { return own_options(wanted, Clear); }
+template <std::uint32_t Clear, bool Cached = false> struct fitted {
+    static millpond::options options(shape wanted) { return own_options<Cached>(wanted, Clear); }
 };
 struct untold {
     static millpond::options options(shape) { return {}; }
@@ -76,6 +84,30 @@ public:
 private:
     millpond::pool pool_;
     millpond_pool handle_;
+};
+
+// A thread-local list of records behind a shared library's calls, with a race-proof put: see checked/.
+class checked_list {
+public:
+    using buffer = checked_lease;
+    static constexpr bool is_shared = false;
+
+    explicit checked_list(shape wanted) {
+        if (checked_make(wanted.size) != 0)
+            die("checked_make", "no memory");
+    }
+    buffer get(std::size_t) {
+        checked_lease lease;
+        if (checked_get(&lease) != 0)
+            die("checked_get", "none is idle");
+        return lease;
+    }
+    static std::uint8_t *data(const buffer &held) { return held.data; }
+    void put(const buffer &held) {
+        if (checked_put(held.id) != 0)
+            die("checked_put", "it is over");
+    }
+    void put_used(const buffer &held, std::size_t) { put(held); }
 };
 
 // malloc and free: glibc's, or those of the library that was preloaded.

@@ -185,19 +185,25 @@ inline void pin(unsigned core) {
     (void)sched_setaffinity(0, sizeof set, &set);
 }
 
-constexpr std::uint64_t chunk = 4096;
+// Operations between two looks at the clock, at most; fewer where they take longer than this together.
+constexpr std::uint64_t chunk_most = 4096;
+constexpr double chunk_seconds = 1e-4;
 
 // Nanoseconds per operation of each chunk after the warm-up.
 template <typename Run> std::vector<double> chunks(double seconds, std::uint64_t &ops, Run run) {
     std::vector<double> spent;
     const auto begun = clock::now();
+    std::uint64_t chunk = 1;
     for (ops = 0;;) {
         const double at = since(begun);
         const auto start = clock::now();
         run(chunk);
+        const double took = since(start);
         ops += chunk;
         if (at >= seconds / 2)
-            spent.push_back(since(start) * 1e9 / chunk);
+            spent.push_back(took * 1e9 / static_cast<double>(chunk));
+        if (took < chunk_seconds && chunk < chunk_most)
+            chunk *= 2;
         if (since(begun) >= seconds * 1.5 && !spent.empty())
             return spent;
     }

@@ -103,17 +103,25 @@ func idle(pool peer, size, threads int, ms time.Duration) figures {
 	return measured
 }
 
-const chunk = 4096
+// Operations between two looks at the clock, at most; fewer where they take longer than this together.
+const (
+	chunkMost = 4096
+	chunkTime = 100 * time.Microsecond
+)
 
 // chunks runs the function again and again, and returns nanoseconds per operation of each turn after the warm-up.
 func chunks(ms time.Duration, run func(int)) (spent []float64, ops int) {
-	begun, warm := time.Now(), ms/2
+	begun, warm, chunk := time.Now(), ms/2, 1
 	for {
 		start := time.Now()
 		run(chunk)
+		took := time.Since(start)
 		ops += chunk
 		if start.Sub(begun) >= warm {
-			spent = append(spent, float64(time.Since(start).Nanoseconds())/chunk)
+			spent = append(spent, float64(took.Nanoseconds())/float64(chunk))
+		}
+		if took < chunkTime && chunk < chunkMost {
+			chunk *= 2
 		}
 		if time.Since(begun) >= warm+ms && len(spent) > 0 {
 			return spent, ops

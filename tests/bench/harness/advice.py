@@ -1,4 +1,4 @@
-"""Says for whom the pool is: by what a program does, against doing nothing, one environment variable and five lines of code."""
+"""Says for whom the pool is: by what a program does, against doing nothing, glibc's environment variables and five lines of code."""
 
 from __future__ import annotations
 
@@ -98,4 +98,4 @@ def table(rows: Iterable[Row]) -> list[str]:
         lines.append(f"| {case.what} | {' | '.join(cells)} |")
     if not lines:
         return []
-    return ["| what the program does | nothing is done | one variable | five lines | millpond | the same, not cleared |", "|---|---|---|---|---|---|", *lines]
+    return ["| what the program does | nothing is done | glibc's variables | five lines | millpond | the same, not cleared |", "|---|---|---|---|---|---|", *lines]

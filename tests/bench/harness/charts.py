@@ -11,6 +11,7 @@ from typing import Any
 KIB, MIB = 1 << 10, 1 << 20
 # millpond is black and stands out; the others keep their colour in all charts.
 OWN = {"millpond": ("black", "-"), "millpond-noclear": ("black", "--"), "millpond-pmr": ("black", "-."), "millpond-maintain": ("dimgray", "-.")}
+OWN |= {"millpond-cache": ("black", ":"), "millpond-cache-noclear": ("dimgray", ":"), "millpond-pmr-cache-noclear": ("dimgray", ":")}
 TIME_WORKS = {"pair": "get and put, nothing written", "ends": "first and last byte written", "pages": "every page written", "full": "fully written"}
 
 
@@ -33,7 +34,9 @@ class Painter:
         self.plt, self.folder, self.rows = plt, folder, outcome["rows"]
         head = outcome["header"]
         self.note = f"{head['machine']}, {head['cores']} cores, Linux {head['kernel']}, {head['date']}, commit {head['commit']}"
-        names = [peer for peer in dict.fromkeys(row["peer"] for row in self.rows) if peer not in OWN]
+        # No rivals, but what some promise costs at the least.
+        self.floors = {peer for settings in outcome["settings"].values() for peer, text in settings.items() if text.startswith("floor:")}
+        names = [peer for peer in dict.fromkeys(row["peer"] for row in self.rows) if peer not in OWN and peer not in self.floors]
         colours = [plt.get_cmap("tab20")(index % 20) for index in range(len(names))]
         self.colours = dict(zip(names, colours))
 
@@ -41,6 +44,8 @@ class Painter:
         if peer in OWN:
             colour, line = OWN[peer]
             return {"color": colour, "linestyle": line, "linewidth": 2.2, "zorder": 5}
+        if peer in self.floors:
+            return {"color": "gray", "linestyle": ":", "linewidth": 1.1}
         return {"color": self.colours[peer], "linewidth": 1.1}
 
     def of(self, work: str, contender: str | None = None) -> list[dict[str, Any]]:

@@ -36,18 +36,19 @@ def merged(samples: list[Row]) -> Row:
     row: Row = {}
     for key in {key: None for sample in samples for key in sample}:
         values = [sample[key] for sample in samples if sample.get(key) is not None]
-        if key in ("peer", "work", "size") or not values:
+        if key in ("peer", "work", "size", "round") or not values:
             continue
         numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
         row[key] = median(values) if numbers else values[-1]
         if key == "ns" and numbers:
-            row |= {"ns_min": min(values), "ns_max": max(values), "samples": values}
+            row |= {"ns_min": min(values), "ns_max": max(values), "samples": {sample["round"]: sample["ns"] for sample in samples if sample.get("ns") is not None}}
     return row
 
 
 def ratio(samples: list[Row], own: list[Row]) -> dict[str, Any]:
     """How many times millpond's time it is, round by round: above 1 millpond is faster."""
-    pairs = [(sample["ns"], base["ns"]) for sample, base in zip(samples, own) if sample.get("ns") and base.get("ns")]
+    base = {sample["round"]: sample["ns"] for sample in own if sample.get("ns")}
+    pairs = [(sample["ns"], base[sample["round"]]) for sample in samples if sample.get("ns") and sample["round"] in base]
     if not pairs:
         return {}
     ratios = [theirs / ours for theirs, ours in pairs]

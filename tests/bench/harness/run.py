@@ -47,13 +47,21 @@ class Turn:
     sizes: list[int]
     ms: int
 
+    # In how many rounds it takes part, and how long it took the last time.
+    rounds: int = 1
+    took: float = 0.0
+
     @property
     def seconds(self) -> float:
-        """About how long it takes; refined by what the first round took."""
-        if self.work.name == "rss":
-            return self.ms / 1000 + 3
-        startup = 0.01 if self.contender.group in ("Rust", "C and C++", "Go") else 0.15
-        return startup + sum(self.ms * 1.6 / 1000 + size / 4e9 for size in self.sizes)
+        """How long it takes, or before that is known, about how long."""
+        if self.took or self.work.name == "rss":
+            return self.took or self.ms / 1000 + 3
+        startup, each = next((known for name, known in STARTING.items() if self.contender.group.startswith(name)), (0.01, self.ms * 1.6 / 1000))
+        return startup + sum(each + size / 4e9 for size in self.sizes)
+
+
+# Seconds until a program measures, and those that it takes for a size, where that is more than it is told.
+STARTING = {"Python": (0.2, 0.03), "Node": (0.2, 0.1)}
 
 
 def environment(extra: dict[str, str]) -> dict[str, str]:
@@ -133,12 +141,13 @@ class Results:
 
     def __init__(self) -> None:
         self.samples: dict[tuple[str, str, str, int], list[Row]] = {}
-        self.rounds: dict[str, int] = {}
         self._lock = Lock()
 
-    def add(self, turn: Turn, rows: list[Row]) -> None:
+    def add(self, turn: Turn, rows: list[Row], number: int) -> None:
+        """Keeps what a turn measured in the round of that number."""
         with self._lock:
             for row in rows:
+                row["round"] = number
                 self.samples.setdefault((turn.contender.name, turn.work.name, turn.peer, row["size"]), []).append(row)
 
     def is_settled(self, turn: Turn) -> bool:
@@ -147,26 +156,21 @@ class Results:
         return all("skip" in row or "error" in row for row in last)
 
 
-def rounds_of(turns: list[Turn], rounds: int, core: int | None, results: Results, deadline: float) -> int:
-    """Runs the turns of one work round by round. Returns how many rounds there was time for."""
+def run_round(turns: list[Turn], number: int, core: int | None, results: Results) -> None:
+    """Runs those turns of one work that take part in the round, one after the other."""
     if turns[0].work.name == "rss":
-        together(turns, results)
-        return 1
-    done = 0
-    for _ in range(rounds):
-        begun = time.monotonic()
-        for turn in turns:
-            if done == 0 or not results.is_settled(turn):
-                results.add(turn, measure(turn, core))
-        done += 1
-        if time.monotonic() + (time.monotonic() - begun) > deadline and done < rounds:
-            break
-    return done
+        together(turns, number, results)
+        return
+    for turn in turns:
+        if number == 0 or not results.is_settled(turn):
+            begun = time.monotonic()
+            results.add(turn, measure(turn, core), number)
+            turn.took = time.monotonic() - begun
 
 
-def together(turns: list[Turn], results: Results) -> None:
+def together(turns: list[Turn], number: int, results: Results) -> None:
     """Runs what mostly rests side by side, as many as there is memory for."""
     free = next(int(line.split()[1]) for line in open("/proc/meminfo") if line.startswith("MemAvailable"))
     with ThreadPoolExecutor(max(1, min(plan.RESTING_TOGETHER, free // (3 << 19)))) as workers:
         for turn, rows in zip(turns, workers.map(lambda turn: measure(turn, None), turns)):
-            results.add(turn, rows)
+            results.add(turn, rows, number)

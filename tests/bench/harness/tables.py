@@ -103,7 +103,7 @@ def heading(outcome: dict[str, Any]) -> list[str]:
         f"Linux {head['kernel']}, {head['libc']}, huge pages {head['huge_pages']}",
         ", ".join(text for text in head["versions"].values() if text),
         f"load {head['load_before']} before, {head['load_after']} after" + (": WARNING, something else ran; read the ratios" if busy else ""),
-        f"measured in {head['seconds']} s; rounds: " + ", ".join(f"{count} of {', '.join(work for work, of in head['rounds'].items() if of == count)}" for count in sorted(set(head["rounds"].values()), reverse=True)),
+        f"measured in {head['seconds']} s, {head['rounds']} rounds through all works; " + rounds(head["rounds_of"]),
     ]
     lines += [f"{name}: " + ", ".join(f"{what} {version}" for what, version in versions.items()) for name, versions in outcome["versions"].items() if versions]
     said: dict[tuple[str, str], list[str]] = {}
@@ -114,6 +114,15 @@ def heading(outcome: dict[str, Any]) -> list[str]:
     return lines
 
 
+def rounds(of: dict[str, list[int]]) -> str:
+    """Which works were in how many rounds; where rows differ, the most and the least."""
+    named: dict[str, list[str]] = {}
+    for work, counts in of.items():
+        named.setdefault(" or ".join(map(str, counts)), []).append(work)
+    listed = sorted(named.items(), key=lambda item: [-int(count) for count in item[0].split(" or ")])
+    return "; ".join(f"{counts} of {', '.join(works)}" for counts, works in listed) + ("; rows that no target is held to are in the fewer rounds" if any(" or " in counts for counts, _ in listed) else "")
+
+
 def closing(outcome: dict[str, Any]) -> list[str]:
     lines = [""]
     lines += [f"missing: {name}: {why}" for name, why in outcome["missing"].items()]
@@ -122,7 +131,7 @@ def closing(outcome: dict[str, Any]) -> list[str]:
         lines += ["", "Targets of this run"]
         width = max(len(target["what"]) for target in outcome["targets"])
         lines += [f"  {target['verdict']:<10} {target['what']:<{width}}  {target['target']}; {target['reached']}" for target in outcome["targets"]]
-    return lines
+    return lines + outcome["decided"]
 
 
 def report(table_rows: list[Row], contenders: list[Contender]) -> list[str]:

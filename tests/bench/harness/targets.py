@@ -4,15 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from .plan import KIB, MIB, size_text
 from .run import Row
 
 LTO, PLAIN, C, GO, DPDK = "Rust, fat LTO", "Rust, no LTO", "C and C++, shared library", "Go", "C and C++, DPDK"
 SMALL = (512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB)
-# A figure: where it was taken, what it is, and what it must be at most or at least.
-Figure = tuple[str, float | None]
+# Where a row stands: program, work, peer, size.
+Key = tuple[str, str, str, int]
+
+
+class Figure(NamedTuple):
+    """A figure that is held to a target, and the rows that it is made of."""
+
+    label: str
+    value: float | None
+    own: Key | None = None
+    peer: Key | None = None
+    # The same of a pool that was told what the work needs, and in what words.
+    told: float | None = None
+    words: str = ""
+    key: str = "ns"
+    # Whether the value is the peer's over millpond's, and not the other way round.
+    is_lead: bool = False
+
+
+# The peers that are told what their work holds, and what they are told.
+CACHE = "thread_cache_bytes for it"
+TOLD = {
+    "millpond": (("millpond-cache", CACHE), ("millpond-sized", "classes, limits and a thread cache for it")),
+    "millpond-noclear": (("millpond-cache-noclear", CACHE),),
+    "millpond-pmr-noclear": (("millpond-pmr-cache-noclear", CACHE),),
+}
 POOL_CRATES = ("arrayqueue", "object-pool", "lockfree-object-pool", "opool", "opool-local", "zeropool", "sharded-slab", "bytesmut")
 
 
@@ -31,101 +55,145 @@ class Found:
         return None if row is None else row.get(key)
 
     def over(self, above: tuple[str, str, str, int], below: tuple[str, str, str, int], key: str = "ns") -> float | None:
-        """One row's time over another's: round by round where both have rounds."""
+        """One row's time over another's: round by round, of the rounds that both were in."""
         one, other = self.get(*above), self.get(*below)
         if one is None or other is None or not one.get(key) or not other.get(key):
             return None
-        if key == "ns" and one["rounds"] == other["rounds"]:
-            return median(mine / theirs for mine, theirs in zip(one["samples"], other["samples"]))
+        if key == "ns" and (common := one["samples"].keys() & other["samples"].keys()):
+            return median(one["samples"][number] / other["samples"][number] for number in common)
         return one[key] / other[key]
+
+    def against(self, label: str, own: Key, peer: Key | None = None, is_lead: bool = False, key: str = "ns") -> Figure:
+        """A row of millpond's, or its ratio to a peer's; and the same of the pool that was told what the work needs."""
+
+        def of(own: Key) -> float | None:
+            if peer is None:
+                return self.value(key, *own)
+            return self.over(peer, own, key) if is_lead else self.over(own, peer, key)
+
+        program, work, name, size = own
+        told = ((of((program, work, other, size)), words) for other, words in TOLD.get(name, ()))
+        value, words = next(((value, words) for value, words in told if value is not None), (None, ""))
+        return Figure(label, of(own), own, peer, value, words, key, is_lead)
 
     def programs(self, group: str) -> list[str]:
         return [name for name, of in self.groups.items() if of.startswith(group)]
 
 
-def judge(what: str, target: str, figures: Iterable[Figure], good: Callable[[float], bool], worst: Callable[..., Any], unit: str = "x", also: str = "") -> dict[str, Any]:
-    """One line of the table: the worst figure decides, and those that miss are named."""
-    known = [(label, value) for label, value in figures if value is not None]
+class Verdict(NamedTuple):
+    """A line of the table, and what it was judged by."""
+
+    what: str
+    target: str
+    verdict: str
+    reached: str
+    # The figures that miss, told or not, and what a good one is.
+    missed: list[Figure]
+    good: Callable[[float], bool]
+    unit: str
+    figures: dict[str, float]
+
+
+def judge(what: str, target: str, figures: Iterable[Figure], good: Callable[[float], bool], worst: Callable[..., Any], unit: str = "x", also: str = "") -> Verdict:
+    """One line of the table: the worst figure decides, and those that miss are named. A pool with defaults is judged first."""
+    known = [(figure, figure.value) for figure in figures if figure.value is not None]
     if not known:
-        return {"what": what, "target": target, "reached": also or "nothing measured for it in this run", "verdict": "unmeasured", "figures": {}}
-    missed = [(label, value) for label, value in known if not good(value)]
+        return Verdict(what, target, "unmeasured", also or "nothing measured for it in this run", [], good, unit, {})
+    missed = [figure for figure, value in known if not good(value)]
+    helped = [figure for figure in missed if figure.told is not None and good(figure.told)]
+    lost = [figure for figure in missed if figure not in helped]
+
+    def listed(texts: list[str]) -> str:
+        return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")
+
     # The target itself is near 1, 3 or 100 of something: three digits tell whether it is reached.
-    text = [f"{label} {value:.3g}{unit}" for label, value in (missed or [worst(known, key=lambda figure: figure[1])])]
-    reached = ("missed by " if missed else "worst ") + ", ".join(text[:6]) + (f" and {len(text) - 6} more" if len(text) > 6 else "")
-    return {"what": what, "target": target, "reached": reached + (f"; {also}" if also else ""), "verdict": "missed" if missed else "met", "figures": dict(known)}
+    parts = []
+    if lost:
+        parts.append("missed by " + listed([f"{figure.label} {figure.value:.3g}{unit}" for figure in lost]))
+    for words in dict.fromkeys(figure.words for figure in helped):
+        with_it = [f"{figure.label} {figure.told:.3g}{unit}, without {figure.value:.3g}{unit}" for figure in helped if figure.words == words]
+        parts.append(f"met with {words}: " + listed(with_it))
+    if not missed:
+        label, value = worst(((figure.label, value) for figure, value in known), key=lambda one: one[1])
+        parts.append(f"worst {label} {value:.3g}{unit}")
+    verdict = "missed" if lost else "met, told" if helped else "met"
+    return Verdict(what, target, verdict, "; ".join([*parts, *([also] if also else [])]), missed, good, unit, {figure.label: value for figure, value in known})
 
 
-def at_most(what: str, limit: float, figures: Iterable[Figure], unit: str = "x", also: str = "") -> dict[str, Any]:
+def at_most(what: str, limit: float, figures: Iterable[Figure], unit: str = "x", also: str = "") -> Verdict:
     return judge(what, f"<= {limit:g}{unit}", figures, lambda value: value <= limit, max, unit, also)
 
 
-def at_least(what: str, limit: float, figures: Iterable[Figure], unit: str = "x", also: str = "") -> dict[str, Any]:
+def at_least(what: str, limit: float, figures: Iterable[Figure], unit: str = "x", also: str = "") -> Verdict:
     return judge(what, f">= {limit:g}{unit}", figures, lambda value: value >= limit, min, unit, also)
 
 
-def verdicts(rows: list[Row]) -> list[dict[str, Any]]:
-    found = Found(rows)
+def verdicts(found: Found) -> list[Verdict]:
     return [*rust(found), *native(found), *memory(found), *bindings(found)]
 
 
-def rust(found: Found) -> list[dict[str, Any]]:
-    def pair(contender: str, peer: str, sizes: Iterable[int], own: str = "millpond", work: str = "pair") -> list[Figure]:
-        return [(f"{peer} {size_text(size)}", found.over((contender, work, own, size), (contender, work, peer, size))) for size in sizes]
+def rust(found: Found) -> list[Verdict]:
+    def pair(contender: str, peer: str, sizes: Iterable[int]) -> list[Figure]:
+        return [found.against(f"{peer} {size_text(size)}", (contender, "pair", "millpond", size), (contender, "pair", peer, size)) for size in sizes]
 
-    def ahead(peers: Iterable[str], sizes: Iterable[int], own: str = "millpond", work: str = "pair") -> list[Figure]:
-        return [(f"{peer} {size_text(size)}", found.over((LTO, work, peer, size), (LTO, work, own, size))) for peer in peers for size in sizes]
+    def ahead(peers: Iterable[str], sizes: Iterable[int], own: str = "millpond", work: str = "pair", contender: str = LTO) -> list[Figure]:
+        return [
+            found.against(f"{peer} {size_text(size)}", (LTO, work, own, size), (contender, work, peer, size), is_lead=True) for peer in peers for size in sizes
+        ]
+
+    def live(peers: Iterable[str], largest: Iterable[tuple[str, int]]) -> list[Figure]:
+        return [found.against(f"{peer} {work}", (LTO, work, "millpond-noclear", size), (LTO, work, peer, size), is_lead=True) for work, size in largest for peer in peers]
 
     sizes = sorted({size for contender, work, _, size in found.rows if contender == LTO and work == "pair" and size >= KIB})
+    asked, more = [size for size in sizes if size <= 256 * KIB], [size for size in sizes if size > 256 * KIB]
     heap = ("glibc", "jemalloc", "mimalloc", "snmalloc", "tcmalloc")
     mixed_peers = ("glibc", "glibc-tuned", "mimalloc", "jemalloc", "tcmalloc", *POOL_CRATES)
     mixed = [("mixed64k", 64 * KIB), ("mixed1m", MIB)]
-    pc = [("millpond-noclear", KIB), ("millpond-noclear", 4 * KIB)]
+    crossing = (KIB, 4 * KIB)
     return [
         at_most("Rust get+put, 512 B to 256 KiB, fat LTO, over a bare thread-local stack", 1.2, pair(LTO, "vec-stack", SMALL)),
         at_most("the same without LTO", 1.5, pair(PLAIN, "vec-stack", SMALL)),
-        at_least("the pool crate with statistics over Rust get+put, every size from 1 KiB", 1, ahead(["zeropool-stats"], sizes)),
-        at_least("the pool crates without statistics over the same (more than was asked for)", 1, ahead(POOL_CRATES, sizes)),
-        at_least("glibc, jemalloc, mimalloc, snmalloc, tcmalloc over Rust get+put, every size from 1 KiB", 1, ahead(heap, sizes)),
+        at_least("the pool crate with statistics over Rust get+put, 1 to 256 KiB", 1, ahead(["zeropool-stats"], asked)),
+        at_least("glibc, jemalloc, mimalloc, snmalloc, tcmalloc over the same", 1, ahead(heap, asked)),
+        at_least("the pool crates without statistics over the same (more than was asked for)", 1, ahead(POOL_CRATES, asked)),
+        at_least("the pool crate with statistics and those allocators from 1 MiB on (more than was asked for)", 1, ahead(["zeropool-stats", *heap], more)),
+        at_least("the pool crates without statistics from 1 MiB on (more than was asked for)", 1, ahead(POOL_CRATES, more)),
         at_most("256 taken, then all given back; a pair while 256 are held", 8, [
-            (f"{work} {size_text(size)}", found.value("ns", LTO, work, "millpond", size)) for work in ("depth256", "held256") for size in SMALL
+            found.against(f"{work} {size_text(size)}", (LTO, work, "millpond", size)) for work in ("depth256", "held256") for size in SMALL
         ], " ns"),
-        at_most("two threads, each over one alone", 1.05, [(size_text(size), found.value("alone_ratio", LTO, "twothreads", "millpond", size)) for size in SMALL]),
+        at_most("two threads, each over one alone", 1.05, [found.against(size_text(size), (LTO, "twothreads", "millpond", size), key="alone_ratio") for size in SMALL]),
         at_most("producer/consumer 1 and 4 KiB, not clearing, over the bare queue", 1.5, [
-            (size_text(size), found.over((LTO, "pc", peer, size), (LTO, "pcqueue", "queue", 8))) for peer, size in pc
+            found.against(size_text(size), (LTO, "pc", "millpond-noclear", size), (LTO, "pcqueue", "queue", 8)) for size in crossing
         ]),
         at_least("snmalloc and DPDK's mempool over producer/consumer, not clearing", 1, [
-            *((f"snmalloc {size_text(size)}", found.over((LTO, "pc", "snmalloc", size), (LTO, "pc", peer, size))) for peer, size in pc),
-            *((f"dpdk {size_text(size)}", found.over((DPDK, "pc", "dpdk", size), (LTO, "pc", peer, size))) for peer, size in pc),
+            *ahead(["snmalloc"], crossing, "millpond-noclear", "pc"), *ahead(["dpdk"], crossing, "millpond-noclear", "pc", DPDK)
         ]),
-        at_least("snmalloc over mixed sizes, 64 live, not clearing", 1, [
-            (work, found.over((LTO, work, "snmalloc", size), (LTO, work, "millpond-noclear", size))) for work, size in mixed
-        ]),
-        at_least("every other peer over mixed sizes, 64 live, not clearing", 2, [
-            (f"{peer} {work}", found.over((LTO, work, peer, size), (LTO, work, "millpond-noclear", size))) for work, size in mixed for peer in mixed_peers
-        ]),
+        at_least("snmalloc over mixed sizes, 64 live, not clearing", 1, live(["snmalloc"], mixed)),
+        at_least("every other peer over mixed sizes, 64 live, not clearing", 2, live(mixed_peers, mixed)),
     ]
 
 
-def native(found: Found) -> list[dict[str, Any]]:
+def native(found: Found) -> list[Verdict]:
     def go(work: str, peer: str, sizes: Iterable[int]) -> list[Figure]:
-        return [(size_text(size), found.over((GO, work, peer, size), (LTO, work, "millpond", size))) for size in sizes]
+        return [found.against(size_text(size), (LTO, work, "millpond", size), (GO, work, peer, size), is_lead=True) for size in sizes]
 
     def standard(work: str, own: str = "millpond-pmr-noclear") -> list[Figure]:
-        return [(size_text(size), found.over((C, work, "pmr-sync", size), (C, work, own, size))) for size in everything]
+        return [found.against(size_text(size), (C, work, own, size), (C, work, "pmr-sync", size), is_lead=True) for size in everything]
+
+    def against_malloc(size: int) -> list[Figure]:
+        return [found.against(size_text(size), (C, "pair", "millpond", size), (C, "pair", "glibc", size))]
 
     def clearing(work: str) -> str:
-        parts = [f"{size} {ratio:.2f}x" for size, ratio in standard(work, "millpond-pmr") if ratio is not None]
+        parts = [f"{figure.label} {figure.value:.2f}x" for figure in standard(work, "millpond-pmr") if figure.value is not None]
         return f"when it clears each block whole: {', '.join(parts)}" if parts else ""
 
     everything = (512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB)
     full = [f"{size_text(size)} {ratio:.2f}x" for size in SMALL[1:4] if (ratio := found.over((GO, "full", "ancestor", size), (LTO, "full", "millpond", size)))]
     return [
-        at_most("C get+put, race-proof, 4 KiB over malloc+free", 0.55, [("4 KiB", found.over((C, "pair", "millpond", 4 * KIB), (C, "pair", "glibc", 4 * KIB)))]),
-        at_most("C get+put, race-proof, 1 KiB over malloc+free", 1.2, [("1 KiB", found.over((C, "pair", "millpond", KIB), (C, "pair", "glibc", KIB)))]),
+        at_most("C get+put, race-proof, 4 KiB over malloc+free", 0.55, against_malloc(4 * KIB)),
+        at_most("C get+put, race-proof, 1 KiB over malloc+free", 1.2, against_malloc(KIB)),
         # Asked for with an explicit per-thread context. There is none: what it would spare, the plain calls do without too.
-        at_most("the same, held to what an explicit per-thread context was to reach", 1.1, [
-            ("1 KiB", found.over((C, "pair", "millpond", KIB), (C, "pair", "glibc", KIB)))
-        ]),
+        at_most("the same, held to what an explicit per-thread context was to reach", 1.1, against_malloc(KIB)),
         at_least("std::pmr::synchronized_pool_resource over millpond's memory_resource, not clearing, two threads", 3, standard("twothreads"), also=clearing("twothreads")),
         at_least("the same from thread to thread", 3, standard("pc"), also=clearing("pc")),
         at_least("the ancestors' design in Go over Rust get+put, up to 16 KiB", 3, go("pair", "ancestor", SMALL[:4]),
@@ -134,49 +202,51 @@ def native(found: Found) -> list[dict[str, Any]]:
     ]
 
 
-def memory(found: Found) -> list[dict[str, Any]]:
+def memory(found: Found) -> list[Verdict]:
     burst = (64 * KIB, 256 * KIB, MIB, 4 * MIB)
     huge = 64 * MIB
     rested = []
     for (contender, work, peer, size), row in found.rows.items():
         if work == "rss" and peer == "millpond" and "retained_limit_kib" in row and row["rss_kib"][-1][0] >= 30:
             allowed = (row["rss_kib"][0][1] + row["retained_limit_kib"]) * 1.05
-            rested.append((f"{contender} {size_text(size)}", row["rss_kib"][-1][1] / allowed))
+            rested.append(Figure(f"{contender} {size_text(size)}", row["rss_kib"][-1][1] / allowed))
+
+    def lead(work: str, peer: str, sizes: Iterable[int], own: str = "millpond-noclear") -> list[Figure]:
+        return [found.against(size_text(size), (LTO, work, own, size), (LTO, work, peer, size), is_lead=True) for size in sizes]
+
     return [
-        at_least("glibc over 32 live touched buffers of 64 KiB to 4 MiB, not clearing", 100, [
-            (size_text(size), found.over((LTO, "burst32", "glibc", size), (LTO, "burst32", "millpond-noclear", size))) for size in burst
-        ]),
-        at_least("mimalloc over the same", 1.5, [
-            (size_text(size), found.over((LTO, "burst32", "mimalloc", size), (LTO, "burst32", "millpond-noclear", size))) for size in burst
-        ]),
-        at_most("64 MiB, every page touched: page faults", 0, [("64 MiB", found.value("faults", LTO, "pages", "millpond", huge))], ""),
-        at_least("glibc over the same, millpond clearing", 8, [("64 MiB", found.over((LTO, "pages", "glibc", huge), (LTO, "pages", "millpond", huge)))]),
-        at_least("glibc over the same, millpond not clearing", 100, [("64 MiB", found.over((LTO, "pages", "glibc", huge), (LTO, "pages", "millpond-noclear", huge)))]),
+        at_least("glibc over 32 live touched buffers of 64 KiB to 4 MiB, not clearing", 100, lead("burst32", "glibc", burst)),
+        at_least("mimalloc over the same", 1.5, lead("burst32", "mimalloc", burst)),
+        at_most("64 MiB, every page touched: page faults", 0, [found.against("64 MiB", (LTO, "pages", "millpond", huge), key="faults")], ""),
+        at_least("glibc over the same, millpond clearing", 8, lead("pages", "glibc", [huge], "millpond")),
+        at_least("glibc over the same, millpond not clearing", 100, lead("pages", "glibc", [huge])),
         at_most("64 KiB and 16 MiB with 64 B dirtied over the undirtied pair", 3, [
-            (size_text(size), found.over((LTO, "clear64", "millpond", size), (LTO, "clear0", "millpond", size))) for size in (64 * KIB, 16 * MIB)
+            found.against(size_text(size), (LTO, "clear64", "millpond", size), (LTO, "clear0", "millpond", size)) for size in (64 * KIB, 16 * MIB)
         ]),
-        at_most("metrics page, 64 threads, nine classes", 50_000, [("the page", found.value("ns", LTO, "metrics", "millpond", 0))], " ns"),
+        at_most("metrics page, 64 threads, nine classes", 50_000, [found.against("the page", (LTO, "metrics", "millpond", 0))], " ns"),
         at_most("resident 30 s after a burst of 1 GiB, over before + retained limit + 5 %", 1, rested),
     ]
 
 
-def bindings(found: Found) -> list[dict[str, Any]]:
-    def ratios(group: str, work: str, above: str, below: str, sizes: Iterable[int], key: str = "ns") -> list[Figure]:
+def bindings(found: Found) -> list[Verdict]:
+    def over(work: str, peer: str, sizes: Iterable[int], group: str = "Python", is_lead: bool = False, key: str = "ns") -> list[Figure]:
         return [
-            (f"{program} {size_text(size)}", found.over((program, work, above, size), (program, work, below, size), key)) for program in found.programs(group) for size in sizes
+            found.against(f"{program} {size_text(size)}", (program, work, "millpond", size), (program, work, peer, size), is_lead, key)
+            for program in found.programs(group)
+            for size in sizes
         ]
 
     frames = (64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB)
     every = sorted({size for contender, work, _, size in found.rows if work == "pair" and found.groups[contender].startswith("Node")})
     middle = [size for size in every if 4 * KIB <= size <= 16 * KIB]
     return [
-        at_most("Python get+put, 1 KiB over bytearray", 0.35, ratios("Python", "pair", "millpond", "bytearray", [KIB])),
-        at_most("Python `with`, 1 KiB over bytearray", 1.1, ratios("Python", "with", "millpond", "bytearray", [KIB])),
-        at_most("Python memoryview over bytearray's", 1.05, ratios("Python", "view", "millpond", "bytearray", [KIB])),
-        at_least("bytearray over Python bursts of 8, filled by readinto", 3, ratios("Python", "fill8", "bytearray", "millpond", frames)),
-        at_least("numpy.empty over the same", 1.5, ratios("Python", "fill8", "numpy.empty", "millpond", frames)),
-        at_least("Node Buffer.alloc over get+put, detaching and clearing, every size", 1, ratios("Node", "pair", "Buffer.alloc", "millpond", every)),
-        at_least("Node allocUnsafe over the same, 4 to 16 KiB", 1, ratios("Node", "pair", "Buffer.allocUnsafe", "millpond", middle)),
-        at_least("Node allocUnsafe over the same by CPU, filled, 64 KiB to 1 MiB", 1, ratios("Node", "full", "Buffer.allocUnsafe", "millpond", frames[:3], "cpu_ns")),
-        at_least("Node allocUnsafe's p99 turn of the event loop over millpond's, 256 KiB", 4, ratios("Node", "turn", "Buffer.allocUnsafe", "millpond", [256 * KIB], "p99_us")),
+        at_most("Python get+put, 1 KiB over bytearray", 0.35, over("pair", "bytearray", [KIB])),
+        at_most("Python `with`, 1 KiB over bytearray", 1.1, over("with", "bytearray", [KIB])),
+        at_most("Python memoryview over bytearray's", 1.05, over("view", "bytearray", [KIB])),
+        at_least("bytearray over Python bursts of 8, filled by readinto", 3, over("fill8", "bytearray", frames, is_lead=True)),
+        at_least("numpy.empty over the same", 1.5, over("fill8", "numpy.empty", frames, is_lead=True)),
+        at_least("Node Buffer.alloc over get+put, detaching and clearing, every size", 1, over("pair", "Buffer.alloc", every, "Node", True)),
+        at_least("Node allocUnsafe over the same, 4 to 16 KiB", 1, over("pair", "Buffer.allocUnsafe", middle, "Node", True)),
+        at_least("Node allocUnsafe over the same by CPU, filled, 64 KiB to 1 MiB", 1, over("full", "Buffer.allocUnsafe", frames[:3], "Node", True, "cpu_ns")),
+        at_least("Node allocUnsafe's p99 turn of the event loop over millpond's, 256 KiB", 4, over("turn", "Buffer.allocUnsafe", [256 * KIB], "Node", True, "p99_us")),
     ]

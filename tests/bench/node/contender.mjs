@@ -8,7 +8,7 @@
 import { spawnSync } from 'node:child_process'
 import { first, metrics, resting, turns, twoThreads } from './extra.mjs'
 import { residentKib, run } from './measure.mjs'
-import { PEERS, settings, versions } from './peers.mjs'
+import { PEERS, only, settings, versions } from './peers.mjs'
 import { SIZES, build, differs } from './works.mjs'
 
 async function row(name, work, size, ms) {
@@ -25,7 +25,7 @@ async function row(name, work, size, ms) {
 
 const given = process.argv.slice(2)
 if (given[0] === '--list') {
-  console.log(JSON.stringify({ peers: Object.keys(PEERS), works: SIZES, versions: versions(), settings }))
+  console.log(JSON.stringify({ peers: Object.keys(PEERS), works: SIZES, versions: versions(), settings, only }))
 } else {
   const at = given.indexOf('--ms')
   const ms = at < 0 ? (given[1] === 'rss' ? 30_000 : 30) : Number(given.splice(at, 2)[1])

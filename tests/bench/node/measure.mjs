@@ -68,11 +68,11 @@ function timed(body, turns) {
 }
 
 /** Warm means: compiled, and the collector has been there. V8 looks at Buffers' memory when tens of MiB have been made. */
-const WARM = { ops: 20_000, bytes: 2 ** 28, ms: 400 }
+const WARM = { ops: 20_000, bytes: 2 ** 27, ms: 200 }
 
 /**
  * Calls `body(n)`, which does `n` turns of `perTurn` operations of `size` bytes each, for about `ms` milliseconds or until
- * 128 MiB were taken, after a warm-up. Between two repetitions the event loop turns, as it does in a program: what was
+ * 64 MiB were taken, after a warm-up. Between two repetitions the event loop turns, as it does in a program: what was
  * finalized is freed there.
  */
 export async function run(body, size, ms, perTurn = 1) {
@@ -93,7 +93,7 @@ export async function run(body, size, ms, perTurn = 1) {
   const samples = []
   const before = usage()
   const begun = performance.now()
-  const enough = (spent) => spent > Math.max(ms, 60) || samples.length * turns * perTurn * size > 2 ** 27
+  const enough = (spent) => spent > Math.max(ms, 30) || samples.length * turns * perTurn * size > 2 ** 26
   while (samples.length < 5 || performance.now() - begun < ms || !enough(performance.now() - begun)) {
     samples.push(timed(body, turns) / turns / perTurn)
     await turn()

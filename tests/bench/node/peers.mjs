@@ -27,6 +27,16 @@ function sized(largest, live, options) {
   return pool({ classes, maxBytes: 4 * keepBytes, maxRetainedBytes: keepBytes, threadCacheBytes: keepBytes, ...options })
 }
 
+/** As Node's own Buffers are made: a Uint8Array with Buffer's methods. */
+class View extends Uint8Array {}
+Object.setPrototypeOf(View.prototype, Buffer.prototype)
+
+/** Memory that is kept, and what takes it away from all views of it: the very function that the pool uses here. */
+function detaching(size) {
+  const { transfer } = createRequire(join(benchDir, 'node/'))('./node_modules/millpond/lib/view.js')
+  return { View, kept: { memory: new ArrayBuffer(size) }, transfer }
+}
+
 // `take` is an expression with `size`; its value is `h`, what is held. `bytes` is the Buffer of `h`, `give` a statement.
 // `clear` is the give of works whose next tenant must find zeros; without it what is taken is not zero. `mixed` is the take
 // where each size is another, when that differs. `names(largest, live)` are what these lines use.
@@ -71,6 +81,22 @@ export const PEERS = {
   'Buffer.allocUnsafe': { ...unsafe, names: none },
   'Buffer.allocUnsafe, glibc-tuned': { ...unsafe, names: none, env: keep },
   'Buffer.allocUnsafeSlow': { ...unsafe, take: 'Buffer.allocUnsafeSlow(size)', names: none },
+  'detach alone': {
+    take: 'new View(kept.memory, 0, size)',
+    bytes: 'h',
+    give: 'kept.memory = transfer(kept.memory)',
+    names: detaching,
+    works: ['pair'],
+    text: 'floor: a view of memory that is kept, detached by ArrayBuffer.prototype.transfer (Node 20: by V8 through the addon); no pool',
+  },
+  'detach alone, cleared': {
+    take: 'new View(kept.memory, 0, size)',
+    bytes: 'h',
+    give: 'h.fill(0); kept.memory = transfer(kept.memory)',
+    names: detaching,
+    works: ['pair'],
+    text: 'floor: the same, filled with zeros before',
+  },
   'array pool': {
     take: 'free.pop() ?? Buffer.allocUnsafeSlow(size)',
     bytes: 'h',
@@ -82,6 +108,13 @@ export const PEERS = {
     text: 'five lines: free.pop() ?? Buffer.allocUnsafeSlow(size); free.push(buffer). Cleared by hand in the works clear*',
   },
 }
+
+/** Works of the peers that are there for some only. */
+export const only = Object.fromEntries(
+  Object.entries(PEERS)
+    .filter(([, peer]) => peer.works)
+    .map(([name, peer]) => [name, peer.works]),
+)
 
 export const settings = Object.fromEntries(
   Object.entries(PEERS)

@@ -39,10 +39,19 @@ const TOUCHING: &[&str] =
     &["ends", "pages", "full", "burst1", "burst8", "burst32", "burst128", "mixed64k", "mixed1m", "replay", "pc"];
 const ZEROING: &[&str] = &["ends", "pages", "full", "burst32", "clear0", "clear64", "clear4k", "clearall"];
 
+/// What a thread can hold for itself, if it is told to.
+const CACHED: &[&str] = &["pair", "depth256", "held256", "twothreads"];
+const CACHED_TOUCHING: &[&str] = &["burst8", "burst32", "burst128", "mixed64k", "mixed1m", "pc"];
+const MIXED: &[&str] = &["mixed64k", "mixed1m"];
+const BURSTS: &[&str] = &["burst8", "burst32", "burst128"];
+
 /// Every peer, with the works that it is there for; none: all but `metrics`, `pcqueue` and `modes`.
-const PEERS: [(&str, &[&str]); 28] = [
+const PEERS: [(&str, &[&str]); 39] = [
     ("millpond", &[]),
     ("millpond-noclear", TOUCHING),
+    ("millpond-raw", &["ends", "mixed64k", "mixed1m", "pc"]),
+    ("millpond-cache", CACHED),
+    ("millpond-cache-noclear", CACHED_TOUCHING),
     ("millpond-maintain", &["rss"]),
     ("millpond-off", &["modes"]),
     ("millpond-sample1000", &["modes"]),
@@ -50,9 +59,17 @@ const PEERS: [(&str, &[&str]); 28] = [
     ("millpond-sites", &["modes"]),
     ("millpond-full", &["modes"]),
     ("queue", &["pcqueue"]),
+    ("queue+record", &["pc"]),
+    ("queue+record+back", &["pc"]),
+    ("queue+record+pages+back", &["pc"]),
+    ("locked-list", &["pair", "twothreads"]),
+    ("kept", BURSTS),
+    ("kept-spread", BURSTS),
     ("vec-stack", &[]),
     ("vec-stack+memset", CLEARING),
     ("vec-stack+memset-all", CLEARING),
+    ("vec-stack+record", MIXED),
+    ("vec-stack+record+pages", MIXED),
     ("glibc", &[]),
     ("glibc-tuned", &[]),
     ("calloc", ZEROING),
@@ -73,16 +90,36 @@ const PEERS: [(&str, &[&str]); 28] = [
 const LAST: (&str, &[&str]) = ("bytesmut", &[]);
 
 /// How peers are set, where there is something to say.
-const SETTINGS: [(&str, &str); 16] = [
+const SETTINGS: [(&str, &str); 27] = [
     (
         "millpond",
         "clears at put what was written; classes up to what is measured, room to keep a burst; rss, first: defaults",
     ),
     ("millpond-noclear", "ClearPolicy::Never"),
+    (
+        "millpond-raw",
+        "the same, written through as_mut_ptr, which puts a canary behind the length; the others write through slices",
+    ),
+    ("millpond-cache", "thread_cache_bytes for all that the work holds, and limits for it"),
+    ("millpond-cache-noclear", "the same with ClearPolicy::Never"),
     ("millpond-maintain", "maintain_every one second"),
+    (
+        "queue+record",
+        "floor: records of a cache line handed out in turns, a state stored at get, ended by compare-and-swap at put",
+    ),
+    ("queue+record+back", "floor: the same, and records come back in batches of 64 through a locked list"),
+    ("queue+record+pages+back", "floor: the same, and buffers from 4 KiB on begin at a page"),
+    ("locked-list", "floor: a parking_lot::Mutex<Vec> for the size measured and one atomic count of bytes"),
+    ("kept", "floor: buffers mapped once, page-aligned, of huge pages from 4 MiB; only touched as the work does"),
+    ("kept-spread", "floor: the same, each begins at another multiple of 64 bytes in its first page"),
     ("vec-stack", "a bare Vec<Vec<u8>> in a thread-local: no limit, no statistics, no checks"),
     ("vec-stack+memset", "the same, and exactly what was written is cleared by hand"),
     ("vec-stack+memset-all", "the same, and the whole buffer is cleared by hand"),
+    (
+        "vec-stack+record",
+        "floor: bare stacks of records, class by a table, a state stored at get, ended by compare-and-swap at put",
+    ),
+    ("vec-stack+record+pages", "floor: the same, and buffers from 4 KiB on begin at a page"),
     ("glibc-tuned", "glibc with MALLOC_MMAP_MAX_=0 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=17179869184"),
     ("jemalloc", "sized frees; in rss with its background thread"),
     ("snmalloc", "sized frees"),

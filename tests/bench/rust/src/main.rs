@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use measure::Figures;
 use peer::{ByClass, Peer};
-use peers::{allocators as heap, crates, own, stack};
+use peers::{allocators as heap, crates, floors, own, stack};
 
 type Answer = Result<Figures, &'static str>;
 
@@ -85,6 +85,9 @@ fn run(peer: &str, work: &str, size: usize, time: Duration) -> Answer {
     match peer {
         "millpond" => shared::<own::Own, own::Own>(work, size, time),
         "millpond-noclear" => shared::<own::NoClear, own::NoClear>(work, size, time),
+        "millpond-raw" => shared::<own::Raw, own::Raw>(work, size, time),
+        "millpond-cache" => shared::<own::Cached, own::Cached>(work, size, time),
+        "millpond-cache-noclear" => shared::<own::CachedNoClear, own::CachedNoClear>(work, size, time),
         "millpond-maintain" => shared::<own::Maintained, own::Maintained>(work, size, time),
         "millpond-off" => shared::<own::Unchecked, own::Unchecked>(work, size, time),
         "millpond-sample1000" => shared::<own::Sampled1000, own::Sampled1000>(work, size, time),
@@ -103,6 +106,14 @@ fn run(peer: &str, work: &str, size: usize, time: Duration) -> Answer {
         "vec-stack" => shared::<stack::Stack, stack::Stacks>(work, size, time),
         "vec-stack+memset" => shared::<stack::Wiped<false>, stack::Stacks>(work, size, time),
         "vec-stack+memset-all" => shared::<stack::Wiped<true>, stack::Stacks>(work, size, time),
+        "queue+record" => shared::<floors::Rounds, floors::Rounds>(work, size, time),
+        "queue+record+back" => shared::<floors::Batches<false>, floors::Batches<false>>(work, size, time),
+        "queue+record+pages+back" => shared::<floors::Batches<true>, floors::Batches<true>>(work, size, time),
+        "vec-stack+record" => alone::<floors::RecordStacks<false>, floors::RecordStacks<false>>(work, size, time),
+        "vec-stack+record+pages" => alone::<floors::RecordStacks<true>, floors::RecordStacks<true>>(work, size, time),
+        "locked-list" => shared::<floors::LockedList, ByClass<floors::LockedList>>(work, size, time),
+        "kept" => alone::<floors::Kept<false>, floors::Kept<false>>(work, size, time),
+        "kept-spread" => alone::<floors::Kept<true>, floors::Kept<true>>(work, size, time),
         "arrayqueue" => shared::<crates::Queue, ByClass<crates::Queue>>(work, size, time),
         "object-pool" => shared::<crates::ObjectPool, ByClass<crates::ObjectPool>>(work, size, time),
         "lockfree-object-pool" => shared::<crates::Lockfree, ByClass<crates::Lockfree>>(work, size, time),

@@ -13,8 +13,9 @@ use crate::peer::{Peer, Shape};
 use crate::works::write;
 
 const RING: usize = 256;
-/// Operations between two looks at the clock.
+/// Operations between two looks at the clock, at most; fewer where they take longer than this together.
 const CHUNK: u64 = 4096;
+const CHUNK_TIME: Duration = Duration::from_micros(100);
 
 /// Ties this thread to a core, as far as there are so many.
 fn pin(core: usize) {
@@ -27,15 +28,19 @@ fn pin(core: usize) {
     unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
 }
 
-/// The median of the chunks of one thread that began after `skip`.
-fn chunks(begun: Instant, skip: Duration, time: Duration, mut chunk: impl FnMut()) -> (Vec<f64>, u64) {
-    let (mut spent, mut ops) = (Vec::new(), 0);
+/// The times of the chunks of one thread that began after `skip`, per operation, and how many operations there were.
+fn chunks(begun: Instant, skip: Duration, time: Duration, mut run: impl FnMut(u64)) -> (Vec<f64>, u64) {
+    let (mut spent, mut ops, mut chunk) = (Vec::new(), 0, 1);
     loop {
         let start = Instant::now();
-        chunk();
-        ops += CHUNK;
+        run(chunk);
+        let took = start.elapsed();
+        ops += chunk;
         if start - begun >= skip {
-            spent.push(start.elapsed().as_secs_f64() * 1e9 / CHUNK as f64);
+            spent.push(took.as_secs_f64() * 1e9 / chunk as f64);
+        }
+        if took < CHUNK_TIME && chunk < CHUNK {
+            chunk *= 2;
         }
         if begun.elapsed() >= time + skip && !spent.is_empty() {
             return (spent, ops);
@@ -44,8 +49,8 @@ fn chunks(begun: Instant, skip: Duration, time: Duration, mut chunk: impl FnMut(
 }
 
 #[inline(never)]
-fn pairs<P: Peer>(peer: P, len: usize) {
-    for _ in 0..CHUNK {
+fn pairs<P: Peer>(peer: P, len: usize, turns: u64) {
+    for _ in 0..turns {
         let buffer = peer.get(len);
         black_box(P::look(&buffer));
         peer.put(buffer);
@@ -60,7 +65,7 @@ pub fn two<P: Peer + Send>(len: usize, time: Duration) -> Figures {
     let alone = thread::scope(|scope| {
         let one = scope.spawn(move || {
             pin(1);
-            chunks(Instant::now(), warm, time, || pairs(peer, len)).0
+            chunks(Instant::now(), warm, time, |turns| pairs(peer, len, turns)).0
         });
         median(one.join().expect("no panic"))
     });
@@ -71,7 +76,7 @@ pub fn two<P: Peer + Send>(len: usize, time: Duration) -> Figures {
             scope.spawn(move || {
                 pin(core);
                 barrier.wait();
-                chunks(Instant::now(), warm, time, || pairs(peer, len))
+                chunks(Instant::now(), warm, time, |turns| pairs(peer, len, turns))
             })
         });
         threads.map(|thread| thread.join().expect("no panic"))
@@ -175,8 +180,8 @@ fn pass<T: Send>(time: Duration, make: impl Fn() -> T + Sync, take: impl Fn(T) +
         let producer = scope.spawn(move || {
             pin(0);
             let (mut at, mut seen) = (0, 0);
-            let figures = chunks(Instant::now(), warm, time, || {
-                for _ in 0..CHUNK {
+            let figures = chunks(Instant::now(), warm, time, |turns| {
+                for _ in 0..turns {
                     ring.push(at, &mut seen, make());
                     at += 1;
                 }

@@ -2,5 +2,6 @@
 
 pub mod allocators;
 pub mod crates;
+pub mod floors;
 pub mod own;
 pub mod stack;

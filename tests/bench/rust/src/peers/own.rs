@@ -26,6 +26,15 @@ fn builder(shape: Shape) -> Builder {
         .max_retained_bytes(bytes)
 }
 
+/// With as much for each thread as the work takes at a time, of each class: then no buffer leaves its thread's magazine. A
+/// thread has a part of half of what may be kept; so threads find enough left of it when they begin.
+fn cached(shape: Shape) -> Builder {
+    let classes = classes_up_to(shape.size);
+    let class = classes.iter().copied().find(|class| *class >= shape.size).unwrap_or(shape.size);
+    let bytes = classes.len() * class * shape.live.max(2);
+    builder(shape).thread_cache_bytes(bytes).max_bytes(64 * bytes).max_retained_bytes(64 * bytes)
+}
+
 fn leak(builder: Builder) -> &'static BufferPool {
     Box::leak(Box::new(builder.build().expect("a pool")))
 }
@@ -54,7 +63,7 @@ macro_rules! own {
                 buffer.as_ptr()
             }
 
-            // As safe code writes, through the slice. `as_mut_ptr` of the lease would add a canary, as in C.
+            // As safe code writes, through the slice.
             #[inline(always)]
             fn start(buffer: &mut Lease) -> *mut u8 {
                 buffer[..].as_mut_ptr()
@@ -74,7 +83,7 @@ macro_rules! own {
             fn dirty(self, len: usize, dirty: usize) {
                 if dirty == len || dirty > WRITTEN.len() {
                     let mut lease = self.get(len);
-                    fill(lease.as_mut_ptr(), dirty);
+                    fill(Self::start(&mut lease), dirty);
                 } else if dirty == 0 {
                     let lease = self.get(len);
                     std::hint::black_box(lease.as_ptr());
@@ -94,6 +103,9 @@ own! {
     Own: |shape| builder(shape);
     /// Without clearing.
     NoClear: |shape| builder(shape).clear(ClearPolicy::Never);
+    /// With a thread cache that holds what the work does.
+    Cached: |shape| cached(shape);
+    CachedNoClear: |shape| cached(shape).clear(ClearPolicy::Never);
     /// Exactly the defaults, limits too.
     Plain: |_shape| BufferPool::builder().name("bench");
     /// Exactly the defaults, and a thread that gives idle memory back.
@@ -103,4 +115,36 @@ own! {
     Sampled100: |shape| builder(shape).check("sample:100".parse().expect("a mode"));
     Sited: |shape| builder(shape).check(Check::Sites);
     Full: |shape| builder(shape).check(Check::Full);
+}
+
+/// As [`NoClear`], written through a raw pointer: each lease has a canary, as all of C's have.
+#[derive(Copy, Clone)]
+pub struct Raw(NoClear);
+
+impl Peer for Raw {
+    type Buffer = Lease;
+
+    fn new(shape: Shape) -> Self {
+        Raw(NoClear::new(shape))
+    }
+
+    #[inline(always)]
+    fn get(self, len: usize) -> Lease {
+        self.0.get(len)
+    }
+
+    #[inline(always)]
+    fn look(buffer: &Lease) -> *const u8 {
+        NoClear::look(buffer)
+    }
+
+    #[inline(always)]
+    fn start(buffer: &mut Lease) -> *mut u8 {
+        buffer.as_mut_ptr()
+    }
+
+    #[inline(always)]
+    fn put(self, buffer: Lease) {
+        self.0.put(buffer);
+    }
 }

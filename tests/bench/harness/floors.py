@@ -1,0 +1,102 @@
+"""Says what decides the targets that are missed: what the least that has to be done costs in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .plan import size_text
+from .tables import duration
+from .targets import Figure, Found, Key, Verdict
+
+# The floors of a work by program: what each does is said of it at the head of the report.
+_PAIR, _BURST = ("vec-stack", "locked-list"), ("kept", "kept-spread")
+_MIXED = ("vec-stack", "vec-stack+record", "vec-stack+record+pages")
+FLOORS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("Rust", "pair"): _PAIR,
+    ("Rust", "twothreads"): _PAIR,
+    ("Rust", "depth256"): ("vec-stack",),
+    ("Rust", "held256"): ("vec-stack",),
+    ("Rust", "pc"): ("queue+record", "queue+record+back", "queue+record+pages+back"),
+    ("Rust", "burst32"): _BURST,
+    ("Rust", "mixed64k"): _MIXED,
+    ("Rust", "mixed1m"): _MIXED,
+    ("Rust", "clear64"): ("vec-stack+memset",),
+    ("C and C++", "pair"): ("checked-list",),
+    ("Node", "pair"): ("detach alone", "detach alone, cleared"),
+    ("Node", "turn"): ("array pool",),
+}
+# How a value is told, by what it is.
+SHOWN = {"ns": lambda value: with_unit(value), "cpu_ns": lambda value: with_unit(value), "p99_us": lambda value: f"{value:.3g} us", "alone_ratio": lambda value: f"{value:.3g}x"}
+
+
+def with_unit(ns: float) -> str:
+    return duration(ns) + (" ns" if ns < 1000 else "")
+
+
+def section(found: Found, verdicts: Iterable[Verdict]) -> list[str]:
+    """For each target that is missed: millpond, the peer, the floors, and how much of millpond's time they explain."""
+    lines: list[str] = []
+    for verdict in verdicts:
+        by_row: dict[Key, list[Figure]] = {}
+        for figure in verdict.missed:
+            if figure.own is not None:
+                by_row.setdefault(figure.own, []).append(figure)
+        if by_row:
+            lines.append(f"  {verdict.what}: {verdict.target}")
+        for own, figures in by_row.items():
+            lines += row(found, verdict, own, figures)
+    if not lines:
+        return []
+    return [
+        "",
+        "What decides the targets that are missed (with the pool's defaults; rows of this run; a floor does only what is said of it above)",
+        *lines,
+    ]
+
+
+def row(found: Found, verdict: Verdict, own: Key, figures: list[Figure]) -> list[str]:
+    """The lines of one of millpond's rows: what it missed, and what the floors are."""
+    key, (program, work, name, size) = figures[0].key, own
+    mine = found.value(key, *own)
+    if mine is None:
+        return []
+    shown = SHOWN.get(key, lambda value: f"{value:.3g}")
+    against = [f"{told(figure.peer)} {shown(value)} ({figure.value:.3g}{verdict.unit})" for figure in figures if figure.peer and (value := found.value(key, *figure.peer)) is not None]
+    rest = f" and {len(against) - 5} more" if len(against) > 5 else ""
+    lines = [f"    {program}, {work} {size_text(size)}: {name} {shown(mine)}" + (f"; {', '.join(against[:5])}{rest}" if against else "")]
+    floors = next((names for (start, of), names in FLOORS.items() if program.startswith(start) and of == work), ())
+    said = [text for floor in floors if (text := explained(found, verdict, (program, work, floor, size), mine, figures, shown))]
+    return lines + (said or ["      no floor is measured for this"])
+
+
+def told(peer: Key) -> str:
+    """A peer's name, with what else is not as in millpond's row."""
+    return f"{peer[2]} in {peer[1]}" if peer[1] in ("clear0",) else peer[2]
+
+
+def explained(found: Found, verdict: Verdict, floor: Key, mine: float, figures: list[Figure], shown) -> str:
+    """One floor: whether it would meet the target itself, and what of millpond's time it is."""
+    key = figures[0].key
+    least = found.value(key, *floor)
+    if least is None:
+        return ""
+    meets, misses = [], []
+    for figure in figures:
+        # What is held to a row of its own is so here too.
+        peer = figure.peer if figure.peer is None or figure.peer[2] != figure.own[2] else (*figure.peer[:2], floor[2], floor[3])
+        if peer is not None and peer == floor:
+            continue
+        value = least if peer is None else found.over(peer, floor, key) if figure.is_lead else found.over(floor, peer, key)
+        if value is not None:
+            (meets if verdict.good(value) else misses).append(f"{value:.3g}{verdict.unit}" + (f" against {peer[2]}" if len(figures) > 1 else ""))
+    text = f"      {floor[2]} {shown(least)}: "
+    parts = []
+    if misses:
+        parts.append(f"misses the target too ({', '.join(misses[:3])}{', ...' if len(misses) > 3 else ''})")
+    if meets:
+        parts.append(f"would meet it ({', '.join(meets[:3])}{', ...' if len(meets) > 3 else ''})")
+    if mine > least:
+        parts.append(f"it is {100 * least / mine:.0f} % of millpond's, the other {shown(mine - least)} are millpond's own")
+    else:
+        parts.append("millpond is not behind it")
+    return text + "; ".join(parts)

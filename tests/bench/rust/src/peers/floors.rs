@@ -1,0 +1,318 @@
+//! Floors: the least that a pool with some promise has to do, and nothing else. Where a target is missed they show what
+//! decides it: what stands between a floor and millpond is millpond's own.
+
+use std::cell::{Cell, UnsafeCell};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::peer::{CLASSES, Peer, Shape, class_of};
+
+const IDLE: u64 = 0;
+const OUT: u64 = 1;
+const PAGE: usize = 4096;
+/// From here on millpond asks for huge pages.
+const HUGE: usize = 4 << 20;
+const HUGE_PAGE: usize = 2 << 20;
+
+fn leak<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+/// What a pool must have of each buffer to refuse a second put: a state, on a cache line that no other record shares.
+#[repr(C, align(64))]
+pub struct Record {
+    state: AtomicU64,
+    data: AtomicPtr<u8>,
+    class: usize,
+}
+
+impl Record {
+    /// Makes one of a buffer of that size. With `PAGES` a buffer of a page and more begins at one, as millpond promises.
+    fn new<const PAGES: bool>(size: usize, class: usize) -> Record {
+        let aligned = PAGES && size >= PAGE;
+        let data = if aligned { map(size, PAGE) } else { Vec::leak(Vec::with_capacity(size)).as_mut_ptr() };
+        Record { state: AtomicU64::new(IDLE), data: AtomicPtr::new(data), class }
+    }
+
+    fn data(&self) -> *mut u8 {
+        self.data.load(Ordering::Relaxed)
+    }
+
+    /// Marks an idle one as out. A store will do: nobody else can get it.
+    #[inline(always)]
+    fn begin(&self) {
+        self.state.store(OUT, Ordering::Relaxed);
+    }
+
+    /// Marks it as idle: of several that try at once, one succeeds.
+    #[inline(always)]
+    fn end(&self) {
+        let ended = self.state.compare_exchange(OUT, IDLE, Ordering::AcqRel, Ordering::Relaxed);
+        assert!(ended.is_ok(), "put twice");
+    }
+}
+
+/// Implements what is the same for all whose buffers are records.
+macro_rules! records {
+    () => {
+        #[inline(always)]
+        fn look(buffer: &Self::Buffer) -> *const u8 {
+            buffer.data()
+        }
+
+        #[inline(always)]
+        fn start(buffer: &mut Self::Buffer) -> *mut u8 {
+            buffer.data()
+        }
+    };
+}
+
+/// As many records as are out at a time, handed out one after the other: nothing travels back. For the work between two
+/// threads only, where the oldest was put when all others are out.
+#[derive(Copy, Clone)]
+pub struct Rounds(&'static (Vec<Record>, AtomicUsize));
+
+impl Peer for Rounds {
+    type Buffer = &'static Record;
+
+    fn new(shape: Shape) -> Self {
+        let records = (0..shape.live).map(|_| Record::new::<false>(shape.size, 0)).collect();
+        Rounds(leak((records, AtomicUsize::new(0))))
+    }
+
+    #[inline(always)]
+    fn get(self, _len: usize) -> Self::Buffer {
+        let (records, next) = self.0;
+        let at = next.load(Ordering::Relaxed);
+        next.store(if at + 1 == records.len() { 0 } else { at + 1 }, Ordering::Relaxed);
+        records[at].begin();
+        &records[at]
+    }
+
+    #[inline(always)]
+    fn put(self, buffer: Self::Buffer) {
+        buffer.end();
+    }
+
+    records!();
+}
+
+/// How many records travel back at a time.
+const BATCH: usize = 64;
+
+thread_local! {
+    static STASH: UnsafeCell<Vec<&'static Record>> = const { UnsafeCell::new(Vec::new()) };
+    static STACKS: UnsafeCell<[Vec<&'static Record>; 9]> = const { UnsafeCell::new([const { Vec::new() }; 9]) };
+}
+
+/// A stack of each thread, and a locked list through which what one puts comes back to the other.
+#[derive(Copy, Clone)]
+pub struct Batches<const PAGES: bool>(&'static Mutex<Vec<&'static Record>>);
+
+impl<const PAGES: bool> Batches<PAGES> {
+    #[cold]
+    #[inline(never)]
+    fn refill(self, stash: &mut Vec<&'static Record>, len: usize) -> &'static Record {
+        let mut list = self.0.lock();
+        let rest = list.len().saturating_sub(BATCH);
+        stash.extend(list.drain(rest..));
+        stash.pop().unwrap_or_else(|| leak(Record::new::<PAGES>(len, 0)))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn spill(self, stash: &mut Vec<&'static Record>) {
+        self.0.lock().extend(stash.drain(..BATCH));
+    }
+}
+
+impl<const PAGES: bool> Peer for Batches<PAGES> {
+    type Buffer = &'static Record;
+
+    fn new(_shape: Shape) -> Self {
+        Batches(leak(Mutex::new(Vec::with_capacity(1024))))
+    }
+
+    #[inline(always)]
+    fn get(self, len: usize) -> Self::Buffer {
+        // SAFETY: the thread's own, and nothing else refers to it meanwhile.
+        let stash = unsafe { &mut *STASH.with(UnsafeCell::get) };
+        let record = stash.pop().unwrap_or_else(|| self.refill(stash, len));
+        record.begin();
+        record
+    }
+
+    #[inline(always)]
+    fn put(self, buffer: Self::Buffer) {
+        buffer.end();
+        // SAFETY: as above.
+        let stash = unsafe { &mut *STASH.with(UnsafeCell::get) };
+        stash.push(buffer);
+        if stash.len() == 2 * BATCH {
+            self.spill(stash);
+        }
+    }
+
+    records!();
+}
+
+/// The classes of lengths up to a mebibyte, by units of 64 bytes: found with one load, as millpond finds them.
+const UNIT: usize = 64;
+static CLASS_OF_UNITS: [u8; (1 << 20) / UNIT + 1] = {
+    let mut table = [0; (1 << 20) / UNIT + 1];
+    let (mut units, mut class) = (0, 0);
+    while units < table.len() {
+        if units * UNIT > CLASSES[class] {
+            class += 1;
+        }
+        table[units] = class as u8;
+        units += 1;
+    }
+    table
+};
+
+/// A stack of each thread for each of nine classes, of records.
+#[derive(Copy, Clone)]
+pub struct RecordStacks<const PAGES: bool>;
+
+impl<const PAGES: bool> RecordStacks<PAGES> {
+    #[cold]
+    #[inline(never)]
+    fn make(class: usize) -> &'static Record {
+        leak(Record::new::<PAGES>(CLASSES[class], class))
+    }
+}
+
+impl<const PAGES: bool> Peer for RecordStacks<PAGES> {
+    type Buffer = &'static Record;
+
+    fn new(_shape: Shape) -> Self {
+        RecordStacks
+    }
+
+    #[inline(always)]
+    fn get(self, len: usize) -> Self::Buffer {
+        let class = CLASS_OF_UNITS.get(len.div_ceil(UNIT)).map_or_else(|| class_of(len), |class| usize::from(*class));
+        // SAFETY: the thread's own, and nothing else refers to it meanwhile.
+        let stacks = unsafe { &mut *STACKS.with(UnsafeCell::get) };
+        let record = stacks[class].pop().unwrap_or_else(|| Self::make(class));
+        record.begin();
+        record
+    }
+
+    #[inline(always)]
+    fn put(self, buffer: Self::Buffer) {
+        buffer.end();
+        // SAFETY: as above.
+        let stacks = unsafe { &mut *STACKS.with(UnsafeCell::get) };
+        stacks[buffer.class].push(buffer);
+    }
+
+    records!();
+}
+
+/// One list of one size under a lock, and one count of its bytes: what a pool with a limit that threads share does at the
+/// least for each buffer that no thread keeps for itself.
+#[derive(Copy, Clone)]
+pub struct LockedList(&'static Shared);
+
+/// On lines of their own.
+#[repr(align(128))]
+struct Shared {
+    list: Mutex<Vec<Vec<u8>>>,
+    bytes: AtomicUsize,
+}
+
+impl Peer for LockedList {
+    type Buffer = Vec<u8>;
+
+    fn new(shape: Shape) -> Self {
+        LockedList(leak(Shared { list: Mutex::new(Vec::with_capacity(shape.live + 1)), bytes: AtomicUsize::new(0) }))
+    }
+
+    #[inline(always)]
+    fn get(self, len: usize) -> Vec<u8> {
+        let found = self.0.list.lock().pop();
+        match found {
+            Some(buffer) => {
+                self.0.bytes.fetch_sub(buffer.capacity(), Ordering::Relaxed);
+                buffer
+            }
+            None => Vec::with_capacity(len),
+        }
+    }
+
+    #[inline(always)]
+    fn look(buffer: &Vec<u8>) -> *const u8 {
+        buffer.as_ptr()
+    }
+
+    #[inline(always)]
+    fn start(buffer: &mut Vec<u8>) -> *mut u8 {
+        buffer.as_mut_ptr()
+    }
+
+    #[inline(always)]
+    fn put(self, buffer: Vec<u8>) {
+        self.0.bytes.fetch_add(buffer.capacity(), Ordering::Relaxed);
+        self.0.list.lock().push(buffer);
+    }
+}
+
+/// No pool: buffers that are there from the beginning, taken and given back by counting. With `SPREAD` each begins at
+/// another multiple of 64 bytes in its first page, so that their beginnings do not share a few sets of the caches.
+#[derive(Copy, Clone)]
+pub struct Kept<const SPREAD: bool>(&'static (Vec<*mut u8>, Cell<usize>));
+
+impl<const SPREAD: bool> Peer for Kept<SPREAD> {
+    type Buffer = *mut u8;
+
+    fn new(shape: Shape) -> Self {
+        let page = if shape.size >= HUGE { HUGE_PAGE } else { PAGE };
+        let each = (shape.size + if SPREAD { PAGE } else { 0 }).next_multiple_of(page);
+        let first = map(each * shape.live, page);
+        let within = |number: usize| if SPREAD { number * 64 % PAGE } else { 0 };
+        let starts = (0..shape.live).map(|number| first.wrapping_add(number * each + within(number))).collect();
+        Kept(leak((starts, Cell::new(0))))
+    }
+
+    #[inline(always)]
+    fn get(self, _len: usize) -> *mut u8 {
+        let (starts, out) = self.0;
+        let at = out.get();
+        out.set(at + 1);
+        starts[at]
+    }
+
+    #[inline(always)]
+    fn look(buffer: &*mut u8) -> *const u8 {
+        *buffer
+    }
+
+    #[inline(always)]
+    fn start(buffer: &mut *mut u8) -> *mut u8 {
+        *buffer
+    }
+
+    #[inline(always)]
+    fn put(self, _buffer: *mut u8) {
+        let out = &self.0.1;
+        out.set(out.get() - 1);
+    }
+}
+
+/// Maps so many bytes that begin at a multiple of `align`; of huge pages, if they are that large.
+fn map(bytes: usize, align: usize) -> *mut u8 {
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, wherever there is room.
+    let found = unsafe { libc::mmap(ptr::null_mut(), bytes + align, access, kind, -1, 0) };
+    assert!(found != libc::MAP_FAILED, "no memory");
+    let start = found.wrapping_add(found.align_offset(align));
+    if align > PAGE {
+        // SAFETY: inside of the mapping. Refused: the pages are small.
+        unsafe { libc::madvise(start, bytes, libc::MADV_HUGEPAGE) };
+    }
+    start.cast()
+}
