@@ -68,14 +68,15 @@
 //! loads, in a shared library a call that the dynamic linker provides. Where that call only returns a constant, the handle
 //! functions do without it.
 //!
-//! **Without memory.** What `std` does when an allocation fails is to end the process: `Arc::new`, `Box::new`, `format!`,
-//! a stable sort, `Vec::shrink_to`, a copy of the environment, `std::thread`. None of it stands on any way here. Boxes are
-//! made by `memory::try_box`, lists grow by `try_reserve`, texts by `error::Text` (`text::Text` for the bindings), names and rows
-//! of statistics stand in the value that has them. A list that is full is not a reason to fail where there is another place: a buffer that the
-//! depot has no room for goes back to the system, a thread without a cache uses the depots. The ticker is a thread of the C
-//! library; a thread's end is noticed by a key of the C library (`buffer/exit.rs`), because the registration of a
-//! `thread_local!`'s destructor cannot fail as an error; and the fork handlers keep what they hold in the registry's list.
-//! `freeze` is the exception, because `bytes` is asked there.
+//! **Without memory.** What `std` does when an allocation fails is to end the process: `Arc::new`, `Box::new`,
+//! `format!`, a stable sort, `Vec::shrink_to`, a copy of the environment, `std::thread`. None of it stands on any way
+//! here. Boxes are made by `memory::try_box`, lists grow by `try_reserve`, texts by `error::Text` (`text::Text` for the
+//! bindings), names and rows of statistics stand in the value that has them. A list that is full is not a reason to
+//! fail where there is another place: a buffer that the depot has no room for goes back to the system, a thread without
+//! a cache uses the depots. The ticker is a thread of the C library; a thread's end is noticed by a key of the C
+//! library (`buffer/exit.rs`), because the registration of a `thread_local!`'s destructor cannot fail as an error; and
+//! the fork handlers keep what they hold in the registry's list. `freeze` is the exception, because `bytes` is asked
+//! there.
 //!
 //! # Invariants
 //! 1. A buffer is in exactly one place: a lease, a `Held`, a magazine, a depot stripe, a stock, a quarantine, or on its way

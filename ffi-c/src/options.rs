@@ -59,7 +59,9 @@ pub struct millpond_pool_options {
     pub max_retained_bytes: usize,
     /// Alignment of every lease: a power of two from 64 to 2 MiB. Default: 64.
     pub alignment: usize,
-    /// Most idle bytes in one thread's cache. Default: 8 MiB. MILLPOND_ZERO: no thread caches.
+    /// Most idle bytes in one thread's cache, and at most an eighth of what threads may still keep together, half of
+    /// `max_retained_bytes`. Classes share it evenly, from the smallest, as many as get a buffer each. Default: 8 MiB.
+    /// MILLPOND_ZERO: no thread caches.
     pub thread_cache_bytes: usize,
     /// With MILLPOND_LIMIT_WAIT: milliseconds a get may wait. Otherwise 0.
     pub wait_ms: u64,

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Refuses the native half of a language's package its memory, request by request, through everything that pools do.
 #   run.sh python|node [STEP]   every STEP-th request, 1 unless given: all of them
+#   MODES_STEP=...              the same for Node's other ways with memory, five times STEP unless given
 #   INTERPRETER=...             a Python that has the package installed; otherwise it is built and installed here
 #   PACKAGE=...                 the folder of the installed Node package; the same
 #   NODE=...                    the Node to run it with; the machine's unless given
@@ -49,7 +50,9 @@ node)
   aborts "${run[@]}" --seeded "$scratch/seeded.node"
   "${run[@]}" "$step"
   # In V8's own memory, and without V8's own way to move memory, which only Node 20 needs.
-  for mode in MILLPOND_NODE_EXTERNAL MILLPOND_NODE_MOVE; do env $mode=off "${run[@]}" "$((step * 5))"; done
+  for mode in MILLPOND_NODE_EXTERNAL MILLPOND_NODE_MOVE; do
+    env $mode=off "${run[@]}" "${MODES_STEP:-$((step * 5))}"
+  done
   ;;
 *)
   echo "usage: run.sh python|node [STEP]" >&2

@@ -46,9 +46,10 @@ const MIXED: &[&str] = &["mixed64k", "mixed1m"];
 const BURSTS: &[&str] = &["burst8", "burst32", "burst128"];
 
 /// Every peer, with the works that it is there for; none: all but `metrics`, `pcqueue` and `modes`.
-const PEERS: [(&str, &[&str]); 38] = [
+const PEERS: [(&str, &[&str]); 39] = [
     ("millpond", &[]),
     ("millpond-noclear", TOUCHING),
+    ("millpond-raw", &["ends", "mixed64k", "mixed1m", "pc"]),
     ("millpond-cache", CACHED),
     ("millpond-cache-noclear", CACHED_TOUCHING),
     ("millpond-maintain", &["rss"]),
@@ -89,12 +90,16 @@ const PEERS: [(&str, &[&str]); 38] = [
 const LAST: (&str, &[&str]) = ("bytesmut", &[]);
 
 /// How peers are set, where there is something to say.
-const SETTINGS: [(&str, &str); 26] = [
+const SETTINGS: [(&str, &str); 27] = [
     (
         "millpond",
         "clears at put what was written; classes up to what is measured, room to keep a burst; rss, first: defaults",
     ),
     ("millpond-noclear", "ClearPolicy::Never"),
+    (
+        "millpond-raw",
+        "the same, written through as_mut_ptr, which puts a canary behind the length; the others write through slices",
+    ),
     ("millpond-cache", "thread_cache_bytes for all that the work holds, and limits for it"),
     ("millpond-cache-noclear", "the same with ClearPolicy::Never"),
     ("millpond-maintain", "maintain_every one second"),

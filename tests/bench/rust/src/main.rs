@@ -86,6 +86,7 @@ fn run(peer: &str, work: &str, size: usize, time: Duration) -> Answer {
     match peer {
         "millpond" => shared::<own::Own, own::Own>(work, size, time),
         "millpond-noclear" => shared::<own::NoClear, own::NoClear>(work, size, time),
+        "millpond-raw" => shared::<own::Raw, own::Raw>(work, size, time),
         "millpond-cache" => shared::<own::Cached, own::Cached>(work, size, time),
         "millpond-cache-noclear" => shared::<own::CachedNoClear, own::CachedNoClear>(work, size, time),
         "millpond-maintain" => shared::<own::Maintained, own::Maintained>(work, size, time),

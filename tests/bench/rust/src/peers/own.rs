@@ -63,7 +63,7 @@ macro_rules! own {
                 buffer.as_ptr()
             }
 
-            // As safe code writes, through the slice. `as_mut_ptr` of the lease would add a canary, as in C.
+            // As safe code writes, through the slice.
             #[inline(always)]
             fn start(buffer: &mut Lease) -> *mut u8 {
                 buffer[..].as_mut_ptr()
@@ -83,7 +83,7 @@ macro_rules! own {
             fn dirty(self, len: usize, dirty: usize) {
                 if dirty == len || dirty > WRITTEN.len() {
                     let mut lease = self.get(len);
-                    fill(lease.as_mut_ptr(), dirty);
+                    fill(Self::start(&mut lease), dirty);
                 } else if dirty == 0 {
                     let lease = self.get(len);
                     std::hint::black_box(lease.as_ptr());
@@ -115,4 +115,36 @@ own! {
     Sampled100: |shape| builder(shape).check("sample:100".parse().expect("a mode"));
     Sited: |shape| builder(shape).check(Check::Sites);
     Full: |shape| builder(shape).check(Check::Full);
+}
+
+/// As [`NoClear`], written through a raw pointer: each lease has a canary, as all of C's have.
+#[derive(Copy, Clone)]
+pub struct Raw(NoClear);
+
+impl Peer for Raw {
+    type Buffer = Lease;
+
+    fn new(shape: Shape) -> Self {
+        Raw(NoClear::new(shape))
+    }
+
+    #[inline(always)]
+    fn get(self, len: usize) -> Lease {
+        self.0.get(len)
+    }
+
+    #[inline(always)]
+    fn look(buffer: &Lease) -> *const u8 {
+        NoClear::look(buffer)
+    }
+
+    #[inline(always)]
+    fn start(buffer: &mut Lease) -> *mut u8 {
+        buffer.as_mut_ptr()
+    }
+
+    #[inline(always)]
+    fn put(self, buffer: Lease) {
+        self.0.put(buffer);
+    }
 }
