@@ -228,6 +228,7 @@ mod tests {
         let time = now();
         assert!((before..=clock()).contains(&time), "{before} {time}");
     }
+
     #[test]
     fn lines_wait_until_there_is_no_room_for_another() {
         let mut file = File { registered: false, descriptor: -1, start: 0, len: 0, bytes: [0; ROOM] };
