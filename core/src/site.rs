@@ -215,6 +215,7 @@ mod tests {
         let nobody = Site::from_bits(ADDRESS_MASK | (KIND_NAME << ADDRESS_BITS));
         assert_eq!((nobody.to_string().as_str(), nobody.in_signal().to_string().as_str()), ("unknown", "unknown"));
     }
+
     #[test]
     fn a_fork_keeps_the_names_to_itself_and_a_signal_does_not_wait_for_them() {
         let name = Site::interned("locked.py", 1, "");

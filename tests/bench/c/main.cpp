@@ -35,7 +35,7 @@ constexpr peer_entry peers[] = {
     {"millpond-pmr", nullptr, "millpond::memory_resource; clears each block whole", ""},
     {"millpond-pmr-noclear", nullptr, "millpond::memory_resource over a pool that never clears", ""},
     {"millpond-cache", nullptr, "thread_cache_bytes for all that the work holds, and limits for it", "pair depth256 held256 twothreads"},
-    {"millpond-pmr-cache-noclear", nullptr, "millpond::memory_resource over such a pool that never clears", "twothreads pc"},
+    {"millpond-pmr-cache-noclear", nullptr, "millpond::memory_resource over such a pool that never clears", "twothreads"},
     {"checked-list", nullptr, "floor: a shared library's thread-local list; put is a compare-and-swap of an 8-byte handle and a push", "pair"},
     {"glibc", nullptr, nullptr, ""},
     {"glibc-tuned", nullptr, "glibc with MALLOC_MMAP_MAX_=0 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=17179869184", ""},
