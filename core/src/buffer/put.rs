@@ -78,7 +78,7 @@ pub(crate) fn got_of_any(slot: &Slot, pool: Option<&Inner>) -> Act {
 #[inline(always)]
 pub(crate) fn pool_of(slot: &Slot) -> &Inner {
     // SAFETY: the buffer exists, so its slot's strong reference keeps the pool alive; the reference is not used
-    // after the buffer is given up, except under a reference of its own (`put_slow`).
+    // after the buffer is given up, except under a reference of its own or inside one of the pool's caches (`take_back`).
     unsafe { &*slot.pool.load(Ordering::Relaxed) }
 }
 
