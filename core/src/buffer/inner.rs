@@ -11,7 +11,7 @@ use super::memory;
 use super::quarantine::Quarantine;
 use super::registry;
 use super::slab::Slabs;
-use super::slot::UNTOUCHED;
+use super::slot::{MAPPED, SINGLE, UNTOUCHED};
 use super::stock::Block;
 use super::strong;
 use crate::check::Check;
@@ -379,12 +379,15 @@ impl Inner {
         add(&self.counts.requested, cache.requested());
     }
 
-    /// Clears what a lease left behind, the first `dirty` bytes.
+    /// Clears what a lease left behind, the first `dirty` bytes. A large mapping for one lease alone goes back to the system,
+    /// which shows nobody what was in it: overwriting it would cost more than all the rest of such a put.
+    #[inline]
     pub(crate) fn scrub(&self, entry: Entry, dirty: usize) {
-        if self.clear != ClearPolicy::OnPut {
-            return;
+        const GOES_BACK: u8 = SINGLE | MAPPED;
+        let goes_back = dirty >= LOOK_FROM && entry.slot.flags() & GOES_BACK == GOES_BACK;
+        if self.clear == ClearPolicy::OnPut && !goes_back {
+            self.wipe(entry, dirty);
         }
-        self.wipe(entry, dirty);
     }
 
     /// Overwrites the first `len` bytes of a buffer that is the caller's.

@@ -331,8 +331,8 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Si
     if inner.has_canaries() && !put::disarm(entry, len, lease_id) {
         return Err(inner.overrun(entry, len, lease_id, site));
     }
-    if inner.clear == ClearPolicy::OnPut && dirty > 0 {
-        inner.wipe(entry, dirty);
+    if dirty > 0 {
+        inner.scrub(entry, dirty);
     }
     let class = usize::from(slot.class());
     // A worn out slot never goes through a cache, which would hand it out once more.
