@@ -22,7 +22,7 @@ FLOORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Rust", "mixed1m"): _MIXED,
     ("Rust", "clear64"): ("vec-stack+memset",),
     ("C and C++", "pair"): ("checked-list",),
-    ("Node", "pair"): ("detach alone", "detach alone, cleared"),
+    ("Node", "pair"): ("detach alone", "detach alone, cleared", "show and detach alone"),
     ("Node", "turn"): ("array pool",),
 }
 # How a value is told, by what it is.

@@ -145,7 +145,7 @@ NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "Node I/O": {},
     "Node": {
-        "pair": ("millpond", "Buffer.alloc", "Buffer.allocUnsafe", "detach alone", "detach alone, cleared"),
+        "pair": ("millpond", "Buffer.alloc", "Buffer.allocUnsafe", "detach alone", "detach alone, cleared", "show and detach alone"),
         "full": ("millpond", "Buffer.allocUnsafe"),
         "turn": ("millpond", "Buffer.allocUnsafe", "array pool"),
     },

@@ -37,6 +37,19 @@ function detaching(size) {
   return { View, kept: { memory: new ArrayBuffer(size) }, transfer }
 }
 
+/**
+ * Memory that is kept, shown to V8 anew for each Buffer: what Node-API takes for that, and V8 for counting the bytes that it is
+ * told of. When they are 64 MiB more than they ever were since the last collection, with what Node-API adds, it starts one.
+ */
+function showing(size) {
+  const { native, scratch } = createRequire(join(benchDir, 'node/'))('./node_modules/millpond/lib/native.js')
+  const { pool: owner } = pool({ classes: [64 * Math.ceil(size / 64)], maxBytes: 2 ** 31 })
+  const station = native.attach(owner.id).number
+  const kept = { memory: native.take(station, 0), owner }
+  const [index] = scratch
+  return { View, kept, show: (memory) => native.rewrap(station, index, memory) }
+}
+
 // `take` is an expression with `size`; its value is `h`, what is held. `bytes` is the Buffer of `h`, `give` a statement.
 // `clear` is the give of works whose next tenant must find zeros; without it what is taken is not zero. `mixed` is the take
 // where each size is another, when that differs. `names(largest, live)` are what these lines use.
@@ -96,6 +109,14 @@ export const PEERS = {
     names: detaching,
     works: ['pair'],
     text: 'floor: the same, filled with zeros before',
+  },
+  'show and detach alone': {
+    take: 'new View(kept.memory, 0, size)',
+    bytes: 'h',
+    give: 'kept.memory = show(kept.memory)',
+    names: showing,
+    works: ['pair'],
+    text: 'floor: an ArrayBuffer over memory that is kept, made for each Buffer and detached by Node-API; no pool',
   },
   'array pool': {
     take: 'free.pop() ?? Buffer.allocUnsafeSlow(size)',
