@@ -10,6 +10,7 @@ use super::history;
 use super::inner::{Inner, Refusal, add};
 use super::memory;
 use super::registry;
+use super::slot::Slot;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ClearPolicy, LimitPolicy};
@@ -89,7 +90,7 @@ impl Inner {
 
     /// Records a lease that was just got, as closely as the pool looks.
     pub(crate) fn record(&self, entry: Entry, len: usize, site: Site) {
-        record(entry, len, site);
+        record(entry.slot, len, site);
         if guard::is_guarded(entry.slot) {
             guard::note_get(entry, len, site);
         }
@@ -325,8 +326,7 @@ impl Drop for Waiting<'_> {
 
 /// Writes into the slot what `leaks` tells of a live lease.
 #[inline(always)]
-pub(crate) fn record(entry: Entry, len: usize, site: Site) {
-    let slot = entry.slot;
+pub(crate) fn record(slot: &Slot, len: usize, site: Site) {
     // Pairs with the load in `lookup`, see `Slot`.
     slot.len.store(len, Ordering::Release);
     slot.site.store(site.bits(), Ordering::Relaxed);

@@ -149,7 +149,7 @@ impl Inner {
         Ok(Inner {
             references: strong::Counts::one(),
             id,
-            state: State::of_pool(id),
+            state: State::of_pool(id, options.clear),
             clear: options.clear,
             keeps: checked.keeps,
             // Behind a block of the allocator's there is no room for one.

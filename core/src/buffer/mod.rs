@@ -46,7 +46,6 @@ use crate::leaks::LeakRecord;
 use crate::options::{Classes, ClearPolicy, LimitPolicy, Name, Options};
 use crate::site::Site;
 use crate::stats::Stats;
-use depot::Entry;
 use get::Patience;
 pub use history::Act;
 use inner::Inner;
@@ -267,7 +266,7 @@ impl BufferPool {
     #[inline(never)]
     fn get_in_registers(&self, len: usize, site: Site) -> (Option<&'static Slot>, Packed) {
         if let Some(slot) = self.inner.get_between(len) {
-            get::record(Entry::of(slot), len, site);
+            get::record(slot, len, site);
             return (Some(slot), Packed::NONE);
         }
         match self.inner.get_slow(len, Patience::Policy) {
@@ -291,7 +290,7 @@ impl BufferPool {
         }
         let popped = cache.pop(class, len);
         cache.leave();
-        Some(Lease::issue(Entry::of(popped?), len, State::clean(inner.state, class), site))
+        Some(Lease::issue(popped?, len, State::clean(inner.state, class), site))
     }
 
     #[cold]

@@ -84,29 +84,29 @@ pub(crate) fn pool_of(slot: &Slot) -> &Inner {
 
 /// Gives a clean buffer back whose pool's caches stand at `front`; a class that no pool has leads to no magazine.
 #[inline(always)]
-pub(crate) fn finish(entry: Entry, len: usize, front: usize, class: usize, site: Site) {
-    if !finish_fast(entry, len, front, class) {
-        finish_slow(entry, len, site);
+pub(crate) fn finish(slot: &'static Slot, len: usize, front: usize, class: usize, site: Site) {
+    if !finish_fast(slot, len, front, class) {
+        finish_slow(slot, len, site);
     }
 }
 
 /// As [`finish`] where the thread's cache takes the buffer; `false` when it does not.
 #[inline(always)]
-pub(crate) fn finish_fast(entry: Entry, len: usize, front: usize, class: usize) -> bool {
-    entry.slot.taken.store(0, Ordering::Relaxed);
+pub(crate) fn finish_fast(slot: &'static Slot, len: usize, front: usize, class: usize) -> bool {
+    slot.taken.store(0, Ordering::Relaxed);
     let cache = cache::at_front(front);
-    if !cache.enter(entry.slot.pool.load(Ordering::Relaxed)) {
+    if !cache.enter(slot.pool.load(Ordering::Relaxed)) {
         return false;
     }
-    let kept = cache.push(class, entry.slot, len);
+    let kept = cache.push(class, slot, len);
     cache.leave();
     kept
 }
 
 #[cold]
 #[inline(never)]
-fn finish_slow(entry: Entry, len: usize, site: Site) {
-    pool_of(entry.slot).put_slow(entry, len, entry.slot.handle.load(Ordering::Relaxed), site);
+fn finish_slow(slot: &'static Slot, len: usize, site: Site) {
+    pool_of(slot).put_slow(Entry::of(slot), len, slot.handle.load(Ordering::Relaxed), site);
 }
 
 impl Inner {

@@ -146,7 +146,7 @@ fn get_slow(pool_id: u64, len: usize, patience: Patience, site: Site) -> Result<
 #[inline(always)]
 fn issue(inner: &Inner, entry: Entry, len: usize, site: Site) -> RawLease {
     let id = entry.slot.handle.load(Ordering::Relaxed);
-    record(entry, len, site);
+    record(entry.slot, len, site);
     if inner.has_canaries() {
         arm_canary(entry, len, id);
     }
@@ -336,7 +336,7 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Si
     }
     let class = usize::from(slot.class());
     // A worn out slot never goes through a cache, which would hand it out once more.
-    if slot.is_worn_out() || !put::finish_fast(entry, len, cache::front_of(inner.id), class) {
+    if slot.is_worn_out() || !put::finish_fast(slot, len, cache::front_of(inner.id), class) {
         inner.put_slow(entry, len, lease_id, site);
     }
     Ok(())
