@@ -265,7 +265,7 @@ impl BufferPool {
     #[cold]
     #[inline(never)]
     fn get_in_registers(&self, len: usize, site: Site) -> (Option<&'static Slot>, Packed) {
-        if let Some(slot) = self.inner.get_between(len) {
+        if let Some(slot) = self.inner.get_between(len).or_else(|| self.get_kept(len)) {
             get::record(slot, len, site);
             return (Some(slot), Packed::NONE);
         }
@@ -276,6 +276,16 @@ impl BufferPool {
             }
             Err(error) => (None, Packed::new(error)),
         }
+    }
+
+    fn get_kept(&self, len: usize) -> Option<&'static Slot> {
+        let cache = cache::at_front(self.inner.state.front());
+        if !cache.enter(&*self.inner) {
+            return None;
+        }
+        let found = self.inner.get_kept(cache, len);
+        cache.leave();
+        found
     }
 
     /// Takes a lease of an idle buffer from the calling thread's cache: the fast half of [`get`](BufferPool::get),

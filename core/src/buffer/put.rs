@@ -118,6 +118,12 @@ impl Inner {
         self.dawdle();
         self.note_put(entry, len, handle, site);
         let class = self.class_of_capacity(entry.slot.capacity());
+        if self.is_kept(entry)
+            && let Some(cache) = self.enter_own_cache()
+        {
+            cache.count_put(class, len);
+            return self.keep_in(cache, class, entry);
+        }
         self.count_put(class, len);
         self.take_back(class, entry);
     }
@@ -136,34 +142,46 @@ impl Inner {
     /// Keeps or destroys a buffer that is clean and whose lease is counted; what is destroyed counts as discarded.
     /// The pool may be gone afterwards, with its last buffer.
     pub(crate) fn take_back(&self, class: usize, entry: Entry) {
-        let mut doomed = Doomed::default();
-        let ends = self.is_single(entry) || self.is_closed() || entry.slot.is_worn_out();
-        let ripens = !ends && self.check() == Check::Full;
-        if !ends
-            && !ripens
+        if self.is_kept(entry)
             && let Some(cache) = self.enter_own_cache()
         {
-            self.stow_in(cache, class, entry, &mut doomed);
-            let unsettled = doomed.count > 0 || self.has_waiters();
-            // SAFETY: a pool that ends waits for whoever is in one of its caches before it is freed. Its last reference
-            // may be gone already, but not while one of its buffers is doomed: they hold one each.
-            let pool = if unsettled { unsafe { Strong::upgrade(NonNull::from(self)) } } else { None };
-            cache.leave();
-            if let Some(pool) = pool {
-                pool.settle(class, &mut doomed);
-            }
-            return;
+            return self.keep_in(cache, class, entry);
         }
+        let mut doomed = Doomed::default();
         // The buffer's own reference may be the last one, and goes with it.
         let pool = self.keep_alive();
-        if ends {
+        if self.ends(entry) {
             doomed.push(entry);
-        } else if ripens {
+        } else if self.check() == Check::Full {
             self.hold_back(entry, &mut doomed);
         } else {
             self.give_idle(class, self.home(), &[entry], &mut doomed);
         }
         pool.settle(class, &mut doomed);
+    }
+
+    /// Says whether a buffer that comes back is destroyed.
+    fn ends(&self, entry: Entry) -> bool {
+        self.is_single(entry) || self.is_closed() || entry.slot.is_worn_out()
+    }
+
+    /// Says whether a buffer that comes back can be handed out again at once.
+    fn is_kept(&self, entry: Entry) -> bool {
+        !self.ends(entry) && self.check() != Check::Full
+    }
+
+    /// Keeps a buffer, and ends the use of the calling thread's cache. The pool may be gone afterwards.
+    fn keep_in(&self, cache: &ThreadCache, class: usize, entry: Entry) {
+        let mut doomed = Doomed::default();
+        self.stow_in(cache, class, entry, &mut doomed);
+        let unsettled = doomed.count > 0 || self.has_waiters();
+        // SAFETY: a pool that ends waits for whoever is in one of its caches before it is freed. Its last reference
+        // may be gone already, but not while one of its buffers is doomed: they hold one each.
+        let pool = if unsettled { unsafe { Strong::upgrade(NonNull::from(self)) } } else { None };
+        cache.leave();
+        if let Some(pool) = pool {
+            pool.settle(class, &mut doomed);
+        }
     }
 
     /// Ends what was not kept, and tells those who wait.
