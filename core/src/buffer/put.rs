@@ -219,7 +219,8 @@ impl Inner {
             return;
         }
         clock::tick();
-        let mut batch = [entry; BATCH_MAX + 1];
+        // A magazine that spills has room for one more then.
+        let mut batch = [entry; BATCH_MAX];
         let mut count = 0;
         magazine.spill(magazine.batch(), |cold| {
             batch[count] = cold;
