@@ -13,6 +13,7 @@ _PAIR, _BURST = ("vec-stack", "locked-list"), ("kept", "kept-spread")
 _MIXED = ("vec-stack", "vec-stack+record", "vec-stack+record+pages")
 FLOORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Rust", "pair"): _PAIR,
+    ("Rust", "pairidle"): ("vec-stack",),
     ("Rust", "twothreads"): _PAIR,
     ("Rust", "depth256"): ("vec-stack",),
     ("Rust", "held256"): ("vec-stack",),

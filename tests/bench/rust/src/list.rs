@@ -3,8 +3,9 @@
 use crate::preload;
 
 /// Every work, with the sizes that make sense; who asks chooses among them.
-const WORKS: [(&str, &[usize]); 25] = [
+const WORKS: [(&str, &[usize]); 26] = [
     ("pair", ALL),
+    ("pairidle", &[1024, 4096, 65536]),
     ("depth256", SMALL),
     ("held256", SMALL),
     ("ends", ALL),
@@ -83,7 +84,7 @@ const PEERS: [(&str, &[&str]); 39] = [
     ("opool", &[]),
     ("opool-local", &[]),
     ("zeropool", &[]),
-    ("zeropool-stats", &["pair", "twothreads"]),
+    ("zeropool-stats", &["pair", "pairidle", "twothreads"]),
     ("zeropool-zeroed", ZEROING),
     ("sharded-slab", &[]),
 ];
