@@ -34,6 +34,11 @@ def wanted(word: str, *names: str) -> bool:
     return not words or any(part in name.lower() for part in words for name in names)
 
 
+def starts_fast(program: Contender) -> bool:
+    """Whether a process for each size costs next to nothing."""
+    return program.kind == "micro" and program.group in plan.FAST
+
+
 def plan_of(programs: list[Contender], profile: str, only: str) -> list[tuple[plan.Work, list[Turn]]]:
     """What is run, work by work, the programs and peers in turns."""
     named = [work.name for work in plan.WORKS]
@@ -63,11 +68,13 @@ def plan_of(programs: list[Contender], profile: str, only: str) -> list[tuple[pl
                 ms = plan.WORKLOAD_MS[profile]
             for peer in peers:
                 measured = [size for size in sizes if size >= plan.FROM.get((peer, name), 0)]
-                groups = [[size] for size in measured] if work.alone else [measured] if measured else []
+                groups = [[size] for size in measured] if work.alone or starts_fast(program) else [measured] if measured else []
                 rounds, stepped = plan.rounds(profile, program.kind, program.name, name, peer), plan.is_stepped(profile, program.name, name, peer)
                 turns += [Turn(program, peer, work, group, ms, rounds, is_stepped=stepped) for group in groups]
         if turns:
-            planned.append((turns[0].work, turns))
+            # All that has one size in the same seconds: a machine that others use too is at times half as fast.
+            fast, slow = ([turn for turn in turns if starts_fast(turn.contender) is wanted] for wanted in (True, False))
+            planned.append((turns[0].work, sorted(fast, key=lambda turn: turn.sizes) + slow))
     return planned
 
 

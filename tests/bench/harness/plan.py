@@ -40,6 +40,10 @@ LIMIT_SECONDS = {"full": 60 * int(os.environ.get("MINUTES") or 45), "quick": 160
 # Seconds that a resting program is watched in the work `rss`.
 IDLE_SECONDS = {"full": 30, "quick": 1}
 
+# Groups of programs that start in a few milliseconds: each size of theirs is a program run of its own, beside those of the
+# others' that have the same.
+FAST = ("Rust", "C and C++", "Go")
+
 # As many programs rest side by side, at most, as there is memory for a gigabyte and a half each.
 RESTING_TOGETHER = 14
 
