@@ -163,10 +163,9 @@ def main() -> int:
         "versions": {program.name: program.versions for program in programs},
         "settings": {program.name: program.settings for program in programs if program.settings},
         "different": results.digests(rows),
-        "targets": [{key: getattr(verdict, key) for key in ("what", "target", "reached", "verdict", "figures")} for verdict in verdicts],
+        "targets": [{key: getattr(verdict, key) for key in ("what", "is_asked", "target", "reached", "verdict", "figures")} for verdict in verdicts],
         "decided": floors.section(found, verdicts),
-        # The samples have served their purpose: their median, least and most are told.
-        "rows": [{key: value for key, value in row.items() if key != "samples"} for row in rows],
+        "rows": rows,
     }
     write(outcome, programs, asked.keep)
     return 1 if outcome["different"] else 0
