@@ -109,14 +109,15 @@ def explained(found: Found, verdict: Verdict, floor: Key, mine: float, figures: 
         value = least if peer is None else found.over(peer, floor, key) if figure.is_lead else found.over(floor, peer, key)
         if value is not None:
             (meets if verdict.good(value) else misses).append(f"{value:.3g}{verdict.unit}" + (f" against {peer[2]}" if len(figures) > 1 else ""))
-    text = f"      {floor[2]} {shown(least)}: "
+    # A ratio is told with the target that it is held to.
+    text = f"      {floor[2]}: " if key == "alone_ratio" else f"      {floor[2]} {shown(least)}: "
     parts = []
     if misses:
         parts.append(f"misses the target too ({', '.join(misses[:3])}{', ...' if len(misses) > 3 else ''})")
     if meets:
         parts.append(f"would meet it ({', '.join(meets[:3])}{', ...' if len(meets) > 3 else ''})")
     if key == "alone_ratio":
-        # A part of a ratio says nothing.
+        # And a part of one says nothing.
         return text + "; ".join(parts)
     if mine > least:
         parts.append(f"it is {100 * least / mine:.0f} % of millpond's, the other {shown(mine - least)} are millpond's own")

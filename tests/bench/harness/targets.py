@@ -207,7 +207,7 @@ def two_threads(found: Found) -> Verdict:
     if both_miss:
         also.append(f"the machine misses it there too: threads that only compute in registers {', '.join(both_miss)}")
     if kept:
-        also.append(f"in the {len(kept)} of those {rounds} rows' rounds in which such threads do not slow each other, median {median(kept):.3g}x")
+        also.append(f"in the rounds in which such threads do not slow each other there ({len(kept)} of {rounds}), median {median(kept):.3g}x")
     figures = [found.against(size_text(size), (LTO, "twothreads", "millpond", size), key="alone_ratio") for size in SMALL]
     return at_most("two threads, each over one alone", limit, figures, also="; ".join(also))
 
