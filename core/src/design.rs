@@ -25,7 +25,9 @@
 //! **Lease** (`buffer/lease.rs`). Two words: the slot, and a word with the place of the pool's cache, the class and the dirty
 //! length, which leads a put to its magazine without a load from the slot. Address and length are read from the slot. Two
 //! words the compiler keeps in registers; a lease of four was moved by sixteen bytes at a time right after its words were
-//! stored by eight, which the processor waits for, 5 ns for each lease that went into a list.
+//! stored by eight, which the processor waits for, 5 ns for each lease that went into a list. The word also says whether the
+//! pool clears at put: where it does not, a lease that was written goes the way of a clean one, 11.5 ns instead of 14 at mixed
+//! sizes.
 //!
 //! **Magazine and cache** (`buffer/magazine.rs`, `buffer/cache.rs`). A thread finds its cache of a pool at a place in a
 //! table of its own; pools whose numbers agree in the lowest bits share a place, and the one used last stands there.
@@ -50,7 +52,9 @@
 //! their caches, and gets go through `buffer/guard.rs`, which counts and then takes from the same magazine. A guarded lease
 //! is kept from the fast put by a bit in its slot's pins.
 //!
-//! **Depot** (`buffer/depot.rs`). Stripes of idle buffers behind locks. The locks are parking_lot's, but nobody ever
+//! **Depot** (`buffer/depot.rs`). Stripes of idle buffers behind locks. Who finds none in the thread's cache takes one here with the
+//! same use of the cache, which also keeps the pool from going: the other way to a pool from its number is the registry's lock,
+//! which all threads share (4 MiB in C on two threads: 210 ns with it, 100 without). The locks are parking_lot's, but nobody ever
 //! parks on them (`sync.rs`): parking_lot's table of sleepers would be copied into a child of `fork` together with
 //! sleepers that are not there any more. A lock that is only spun, yielded and slept on is one byte that the child
 //! sets free.

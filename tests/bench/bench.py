@@ -34,6 +34,11 @@ def wanted(word: str, *names: str) -> bool:
     return not words or any(part in name.lower() for part in words for name in names)
 
 
+def starts_fast(program: Contender) -> bool:
+    """Whether a process for each size costs next to nothing."""
+    return program.kind == "micro" and program.group in plan.FAST
+
+
 def plan_of(programs: list[Contender], profile: str, only: str) -> list[tuple[plan.Work, list[Turn]]]:
     """What is run, work by work, the programs and peers in turns."""
     named = [work.name for work in plan.WORKS]
@@ -63,11 +68,13 @@ def plan_of(programs: list[Contender], profile: str, only: str) -> list[tuple[pl
                 ms = plan.WORKLOAD_MS[profile]
             for peer in peers:
                 measured = [size for size in sizes if size >= plan.FROM.get((peer, name), 0)]
-                groups = [[size] for size in measured] if work.alone else [measured] if measured else []
+                groups = [[size] for size in measured] if work.alone or starts_fast(program) else [measured] if measured else []
                 rounds, stepped = plan.rounds(profile, program.kind, program.name, name, peer), plan.is_stepped(profile, program.name, name, peer)
                 turns += [Turn(program, peer, work, group, ms, rounds, is_stepped=stepped) for group in groups]
         if turns:
-            planned.append((turns[0].work, turns))
+            # All that has one size in the same seconds: a machine that others use too is at times half as fast.
+            fast, slow = ([turn for turn in turns if starts_fast(turn.contender) is wanted] for wanted in (True, False))
+            planned.append((turns[0].work, sorted(fast, key=lambda turn: turn.sizes) + slow))
     return planned
 
 
@@ -156,10 +163,9 @@ def main() -> int:
         "versions": {program.name: program.versions for program in programs},
         "settings": {program.name: program.settings for program in programs if program.settings},
         "different": results.digests(rows),
-        "targets": [{key: getattr(verdict, key) for key in ("what", "target", "reached", "verdict", "figures")} for verdict in verdicts],
+        "targets": [{key: getattr(verdict, key) for key in ("what", "is_asked", "target", "reached", "verdict", "figures")} for verdict in verdicts],
         "decided": floors.section(found, verdicts),
-        # The samples have served their purpose: their median, least and most are told.
-        "rows": [{key: value for key, value in row.items() if key != "samples"} for row in rows],
+        "rows": rows,
     }
     write(outcome, programs, asked.keep)
     return 1 if outcome["different"] else 0

@@ -176,7 +176,7 @@ fn a_lookup_never_tells_of_the_next_lease() {
         slot.len.store(SIZE, Ordering::Release);
         let other = spawn(move || slot.look(handle).map(|(_, len, _)| len));
         assert!(slot.end_handle(handle));
-        crate::buffer::get::record(crate::buffer::depot::Entry::of(slot), SIZE / 2, crate::Site::NONE);
+        crate::buffer::get::record(slot, SIZE / 2, crate::Site::NONE);
         let found = other.join();
         assert!(matches!(found, Some(SIZE) | None), "{found:?}");
     });

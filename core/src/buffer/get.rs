@@ -4,12 +4,15 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::cache::ThreadCache;
 use super::depot::{Doomed, Entry};
 use super::guard;
 use super::history;
 use super::inner::{Inner, Refusal, add};
 use super::memory;
 use super::registry;
+use super::slot::Slot;
+use crate::check::Check;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ClearPolicy, LimitPolicy};
@@ -89,7 +92,7 @@ impl Inner {
 
     /// Records a lease that was just got, as closely as the pool looks.
     pub(crate) fn record(&self, entry: Entry, len: usize, site: Site) {
-        record(entry, len, site);
+        record(entry.slot, len, site);
         if guard::is_guarded(entry.slot) {
             guard::note_get(entry, len, site);
         }
@@ -128,13 +131,19 @@ impl Inner {
 
     /// Takes one idle buffer, and half a magazine more for the calling thread.
     pub(crate) fn find_idle(&self, class: usize) -> Option<Entry> {
-        let cache = self.own_cache().filter(|cache| cache.is_cached(class) && cache.enter(self));
-        let Some(cache) = cache else {
-            let mut found = None;
-            self.take_idle(class, self.home(), 1, |entry| found = Some(entry));
-            return found;
+        let Some(cache) = self.own_cache().filter(|cache| cache.enter(self)) else {
+            return self.find_in_depot(class, self.home());
         };
-        let magazine = &cache.magazines()[class];
+        let found = self.find_idle_in(cache, class);
+        cache.leave();
+        found
+    }
+
+    /// As [`Inner::find_idle`], with the thread's cache in use.
+    fn find_idle_in(&self, cache: &ThreadCache, class: usize) -> Option<Entry> {
+        let Some(magazine) = cache.magazine(class) else {
+            return self.find_in_depot(class, cache.home as usize);
+        };
         let mut found = magazine.pop().map(Entry::of);
         if found.is_none() {
             clock::tick();
@@ -148,8 +157,27 @@ impl Inner {
             });
             debug_assert!(unplaced.is_none(), "half a magazine fits into an empty one");
         }
-        cache.leave();
         found
+    }
+
+    fn find_in_depot(&self, class: usize, home: usize) -> Option<Entry> {
+        let mut found = None;
+        self.take_idle(class, home, 1, |entry| found = Some(entry));
+        found
+    }
+
+    /// Takes an idle buffer out of the calling thread's cache, which is in use, or out of the depot, and counts the get:
+    /// what the fast path does, for classes whose buffers threads do not keep, and where a thread has none left. `None`
+    /// says nothing but that the long way is to be gone; nothing was counted.
+    pub(crate) fn get_kept(&self, cache: &ThreadCache, len: usize) -> Option<&'static Slot> {
+        let class = self.table.index(len);
+        let watched = self.clear == ClearPolicy::OnGet || matches!(self.check(), Check::Sample(_));
+        if watched || class == self.table.sizes().len() {
+            return None;
+        }
+        let entry = self.find_idle_in(cache, class)?;
+        cache.count_get(class, len);
+        Some(entry.slot)
     }
 
     #[cold]
@@ -225,7 +253,7 @@ impl Inner {
     }
 
     /// Moves what threads keep for themselves to the depots, and asks stocks to do so.
-    pub(crate) fn flush_caches(&self, which: impl Fn(&super::cache::ThreadCache) -> bool) {
+    pub(crate) fn flush_caches(&self, which: impl Fn(&ThreadCache) -> bool) {
         let mut doomed = Doomed::default();
         {
             let mut registry = registry::lock();
@@ -325,8 +353,7 @@ impl Drop for Waiting<'_> {
 
 /// Writes into the slot what `leaks` tells of a live lease.
 #[inline(always)]
-pub(crate) fn record(entry: Entry, len: usize, site: Site) {
-    let slot = entry.slot;
+pub(crate) fn record(slot: &Slot, len: usize, site: Site) {
     // Pairs with the load in `lookup`, see `Slot`.
     slot.len.store(len, Ordering::Release);
     slot.site.store(site.bits(), Ordering::Relaxed);

@@ -149,7 +149,7 @@ impl Inner {
         Ok(Inner {
             references: strong::Counts::one(),
             id,
-            state: State::of_pool(id),
+            state: State::of_pool(id, options.clear),
             clear: options.clear,
             keeps: checked.keeps,
             // Behind a block of the allocator's there is no room for one.
@@ -315,7 +315,9 @@ impl Inner {
     /// Takes up to `most` idle buffers of a class from the depot.
     pub(crate) fn take_idle(&self, class: usize, home: usize, most: usize, take: impl FnMut(Entry)) -> usize {
         let taken = self.classes[class].depot.take(home, most, take);
-        self.depot_bytes.fetch_sub(taken * self.table.sizes()[class], Ordering::Relaxed);
+        if taken > 0 {
+            self.depot_bytes.fetch_sub(taken * self.table.sizes()[class], Ordering::Relaxed);
+        }
         taken
     }
 

@@ -19,20 +19,21 @@ use super::raw::RawLease;
 use super::slot::Slot;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::ClearPolicy;
 use crate::site::Site;
 
 /// What a lease knows of itself beside its memory, in one word:
 ///
 /// ```text
-/// 63   61           38   32 31  30                     0
-/// +------+------------+-----+---+-----------------------+
-/// | front|            |class| A | dirty bytes           |
-/// +------+------------+-----+---+-----------------------+
+/// 63   61        39 38   32 31  30                     0
+/// +------+---------+-+-----+---+-----------------------+
+/// | front|         |C|class| A | dirty bytes           |
+/// +------+---------+-+-----+---+-----------------------+
 /// ```
 /// The front, the place of the pool's cache in a thread's table, and the class lead a put to its magazine without a
 /// load from the slot: that load would make each put wait for the get before it. *A* for armed says that a canary
 /// stands behind the length. As many bytes from the start as *dirty* says may have been written; all ones stand for
-/// the whole length.
+/// the whole length. *C* says that the pool clears them at put.
 #[derive(Copy, Clone)]
 pub(crate) struct State(u64);
 
@@ -40,6 +41,7 @@ const DIRTY_ALL: u64 = (1 << 31) - 1;
 const ARMED: u64 = 1 << 31;
 const STATE_CLASS: u32 = 32;
 const CLASS_MASK: usize = 0x7f;
+const CLEARED: u64 = 1 << 39;
 const STATE_FRONT: u32 = 64 - cache::FRONT_BITS;
 /// The class of a lease that no magazine takes: caches have none for it.
 const NO_CLASS: usize = CLASS_MASK;
@@ -60,8 +62,9 @@ impl State {
     }
 
     /// Returns what all leases of a pool have in common.
-    pub(crate) fn of_pool(pool_id: u64) -> State {
-        State((cache::front_of(pool_id) as u64) << STATE_FRONT)
+    pub(crate) fn of_pool(pool_id: u64, clear: ClearPolicy) -> State {
+        let cleared = if clear == ClearPolicy::OnPut { CLEARED } else { 0 };
+        State((cache::front_of(pool_id) as u64) << STATE_FRONT | cleared)
     }
 
     #[inline(always)]
@@ -79,9 +82,10 @@ impl State {
         (self.0 >> STATE_CLASS) as usize & CLASS_MASK
     }
 
+    /// Says whether the buffer can be kept as it is: nothing was written, or nobody clears it, and there is no canary.
     #[inline(always)]
     fn is_clean(self) -> bool {
-        self.0 & (DIRTY_ALL | ARMED) == 0
+        self.0 & (DIRTY_ALL | ARMED) == 0 || self.0 & (CLEARED | ARMED) == 0
     }
 
     #[inline(always)]
@@ -100,6 +104,12 @@ impl State {
     #[inline(always)]
     fn set_dirty(&mut self, dirty: usize) {
         self.0 = (self.0 & !DIRTY_ALL) | (dirty as u64).min(DIRTY_ALL);
+    }
+
+    /// Says that the whole length may have been written, without a look at it.
+    #[inline(always)]
+    fn set_dirty_all(&mut self) {
+        self.0 |= DIRTY_ALL;
     }
 
     #[inline(always)]
@@ -147,9 +157,9 @@ unsafe impl Sync for Lease {}
 impl Lease {
     /// Makes the lease of a buffer that was just taken from a pool.
     #[inline(always)]
-    pub(crate) fn issue(entry: Entry, len: usize, state: State, site: Site) -> Lease {
-        super::get::record(entry, len, site);
-        Lease { slot: entry.slot, state }
+    pub(crate) fn issue(slot: &'static Slot, len: usize, state: State, site: Site) -> Lease {
+        super::get::record(slot, len, site);
+        Lease { slot, state }
     }
 
     /// Makes a lease of a buffer whose handle just ended; the canary of the handle stands behind its length.
@@ -459,7 +469,7 @@ impl Lease {
 /// Ends a lease whose buffer is as it is to be kept.
 #[inline(always)]
 fn finish(slot: &'static Slot, state: State, site: Site) {
-    put::finish(Entry::of(slot), slot.len.load(Ordering::Relaxed), state.front(), state.class(), site);
+    put::finish(slot, slot.len.load(Ordering::Relaxed), state.front(), state.class(), site);
 }
 
 /// Ends a lease that a drop has nobody to tell of: a call in the tail, so that the drop needs no frame.
@@ -525,7 +535,7 @@ impl Deref for Lease {
 impl DerefMut for Lease {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.state.set_dirty(self.len());
+        self.state.set_dirty_all();
         // SAFETY: as in `deref`; `&mut self` makes the access exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.data(), self.len()) }
     }

@@ -46,7 +46,6 @@ use crate::leaks::LeakRecord;
 use crate::options::{Classes, ClearPolicy, LimitPolicy, Name, Options};
 use crate::site::Site;
 use crate::stats::Stats;
-use depot::Entry;
 use get::Patience;
 pub use history::Act;
 use inner::Inner;
@@ -266,8 +265,8 @@ impl BufferPool {
     #[cold]
     #[inline(never)]
     fn get_in_registers(&self, len: usize, site: Site) -> (Option<&'static Slot>, Packed) {
-        if let Some(slot) = self.inner.get_between(len) {
-            get::record(Entry::of(slot), len, site);
+        if let Some(slot) = self.inner.get_between(len).or_else(|| self.get_kept(len)) {
+            get::record(slot, len, site);
             return (Some(slot), Packed::NONE);
         }
         match self.inner.get_slow(len, Patience::Policy) {
@@ -277,6 +276,16 @@ impl BufferPool {
             }
             Err(error) => (None, Packed::new(error)),
         }
+    }
+
+    fn get_kept(&self, len: usize) -> Option<&'static Slot> {
+        let cache = cache::at_front(self.inner.state.front());
+        if !cache.enter(&*self.inner) {
+            return None;
+        }
+        let found = self.inner.get_kept(cache, len);
+        cache.leave();
+        found
     }
 
     /// Takes a lease of an idle buffer from the calling thread's cache: the fast half of [`get`](BufferPool::get),
@@ -291,7 +300,7 @@ impl BufferPool {
         }
         let popped = cache.pop(class, len);
         cache.leave();
-        Some(Lease::issue(Entry::of(popped?), len, State::clean(inner.state, class), site))
+        Some(Lease::issue(popped?, len, State::clean(inner.state, class), site))
     }
 
     #[cold]

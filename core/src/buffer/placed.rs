@@ -6,7 +6,6 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::depot::Entry;
 use super::get::{self, Patience};
 use super::guard;
 use super::history::{self, Act};
@@ -26,7 +25,7 @@ impl BufferPool {
     /// As [`get`](BufferPool::get).
     pub fn get_at(&self, len: usize, site: Site) -> Result<Lease> {
         if let Some(slot) = self.inner().get_between(len) {
-            get::record(Entry::of(slot), len, site);
+            get::record(slot, len, site);
             return Ok(Lease::of_slot(slot));
         }
         self.get_with(len, Patience::Policy, site)

@@ -84,29 +84,29 @@ pub(crate) fn pool_of(slot: &Slot) -> &Inner {
 
 /// Gives a clean buffer back whose pool's caches stand at `front`; a class that no pool has leads to no magazine.
 #[inline(always)]
-pub(crate) fn finish(entry: Entry, len: usize, front: usize, class: usize, site: Site) {
-    if !finish_fast(entry, len, front, class) {
-        finish_slow(entry, len, site);
+pub(crate) fn finish(slot: &'static Slot, len: usize, front: usize, class: usize, site: Site) {
+    if !finish_fast(slot, len, front, class) {
+        finish_slow(slot, len, site);
     }
 }
 
 /// As [`finish`] where the thread's cache takes the buffer; `false` when it does not.
 #[inline(always)]
-pub(crate) fn finish_fast(entry: Entry, len: usize, front: usize, class: usize) -> bool {
-    entry.slot.taken.store(0, Ordering::Relaxed);
+pub(crate) fn finish_fast(slot: &'static Slot, len: usize, front: usize, class: usize) -> bool {
+    slot.taken.store(0, Ordering::Relaxed);
     let cache = cache::at_front(front);
-    if !cache.enter(entry.slot.pool.load(Ordering::Relaxed)) {
+    if !cache.enter(slot.pool.load(Ordering::Relaxed)) {
         return false;
     }
-    let kept = cache.push(class, entry.slot, len);
+    let kept = cache.push(class, slot, len);
     cache.leave();
     kept
 }
 
 #[cold]
 #[inline(never)]
-fn finish_slow(entry: Entry, len: usize, site: Site) {
-    pool_of(entry.slot).put_slow(entry, len, entry.slot.handle.load(Ordering::Relaxed), site);
+fn finish_slow(slot: &'static Slot, len: usize, site: Site) {
+    pool_of(slot).put_slow(Entry::of(slot), len, slot.handle.load(Ordering::Relaxed), site);
 }
 
 impl Inner {
@@ -118,6 +118,12 @@ impl Inner {
         self.dawdle();
         self.note_put(entry, len, handle, site);
         let class = self.class_of_capacity(entry.slot.capacity());
+        if self.is_kept(entry)
+            && let Some(cache) = self.enter_own_cache()
+        {
+            cache.count_put(class, len);
+            return self.keep_in(cache, class, entry);
+        }
         self.count_put(class, len);
         self.take_back(class, entry);
     }
@@ -136,34 +142,46 @@ impl Inner {
     /// Keeps or destroys a buffer that is clean and whose lease is counted; what is destroyed counts as discarded.
     /// The pool may be gone afterwards, with its last buffer.
     pub(crate) fn take_back(&self, class: usize, entry: Entry) {
-        let mut doomed = Doomed::default();
-        let ends = self.is_single(entry) || self.is_closed() || entry.slot.is_worn_out();
-        let ripens = !ends && self.check() == Check::Full;
-        if !ends
-            && !ripens
+        if self.is_kept(entry)
             && let Some(cache) = self.enter_own_cache()
         {
-            self.stow_in(cache, class, entry, &mut doomed);
-            let unsettled = doomed.count > 0 || self.has_waiters();
-            // SAFETY: a pool that ends waits for whoever is in one of its caches before it is freed. Its last reference
-            // may be gone already, but not while one of its buffers is doomed: they hold one each.
-            let pool = if unsettled { unsafe { Strong::upgrade(NonNull::from(self)) } } else { None };
-            cache.leave();
-            if let Some(pool) = pool {
-                pool.settle(class, &mut doomed);
-            }
-            return;
+            return self.keep_in(cache, class, entry);
         }
+        let mut doomed = Doomed::default();
         // The buffer's own reference may be the last one, and goes with it.
         let pool = self.keep_alive();
-        if ends {
+        if self.ends(entry) {
             doomed.push(entry);
-        } else if ripens {
+        } else if self.check() == Check::Full {
             self.hold_back(entry, &mut doomed);
         } else {
             self.give_idle(class, self.home(), &[entry], &mut doomed);
         }
         pool.settle(class, &mut doomed);
+    }
+
+    /// Says whether a buffer that comes back is destroyed.
+    fn ends(&self, entry: Entry) -> bool {
+        self.is_single(entry) || self.is_closed() || entry.slot.is_worn_out()
+    }
+
+    /// Says whether a buffer that comes back can be handed out again at once.
+    fn is_kept(&self, entry: Entry) -> bool {
+        !self.ends(entry) && self.check() != Check::Full
+    }
+
+    /// Keeps a buffer, and ends the use of the calling thread's cache. The pool may be gone afterwards.
+    fn keep_in(&self, cache: &ThreadCache, class: usize, entry: Entry) {
+        let mut doomed = Doomed::default();
+        self.stow_in(cache, class, entry, &mut doomed);
+        let unsettled = doomed.count > 0 || self.has_waiters();
+        // SAFETY: a pool that ends waits for whoever is in one of its caches before it is freed. Its last reference
+        // may be gone already, but not while one of its buffers is doomed: they hold one each.
+        let pool = if unsettled { unsafe { Strong::upgrade(NonNull::from(self)) } } else { None };
+        cache.leave();
+        if let Some(pool) = pool {
+            pool.settle(class, &mut doomed);
+        }
     }
 
     /// Ends what was not kept, and tells those who wait.
@@ -201,7 +219,8 @@ impl Inner {
             return;
         }
         clock::tick();
-        let mut batch = [entry; BATCH_MAX + 1];
+        // A magazine that spills has room for one more then.
+        let mut batch = [entry; BATCH_MAX];
         let mut count = 0;
         magazine.spill(magazine.batch(), |cold| {
             batch[count] = cold;

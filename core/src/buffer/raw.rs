@@ -112,22 +112,23 @@ pub fn get_idle(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
 /// # Errors
 /// As [`get`].
 pub fn get_with_care(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
-    match get_idle_beyond_table(pool_id, len, site) {
+    get_patiently(pool_id, len, || Patience::Policy, site)
+}
+
+fn get_patiently(pool_id: u64, len: usize, patience: impl FnOnce() -> Patience, site: Site) -> Result<RawLease> {
+    match get_kept(pool_id, len, site) {
         Some(lease) => Ok(lease),
-        None => get_slow(pool_id, len, Patience::Policy, site),
+        None => get_slow(pool_id, len, patience(), site),
     }
 }
 
-/// As [`get_idle`], for the lengths that it leaves alone.
-fn get_idle_beyond_table(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
-    if len <= TABLE_MAX {
-        return None;
-    }
+/// As [`get_idle`], for all lengths, and for buffers in the depot. Without the registry, whose lock all threads share.
+fn get_kept(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
     let cache = cache::at_front(cache::front_of(pool_id));
     let inner = cache.enter_by_id(pool_id)?;
-    let popped = cache.pop(inner.table.index(len), len);
+    let found = inner.get_kept(cache, len);
     cache.leave();
-    Some(issue(inner, Entry::of(popped?), len, site))
+    Some(issue(inner, Entry::of(found?), len, site))
 }
 
 #[cold]
@@ -146,7 +147,7 @@ fn get_slow(pool_id: u64, len: usize, patience: Patience, site: Site) -> Result<
 #[inline(always)]
 fn issue(inner: &Inner, entry: Entry, len: usize, site: Site) -> RawLease {
     let id = entry.slot.handle.load(Ordering::Relaxed);
-    record(entry, len, site);
+    record(entry.slot, len, site);
     if inner.has_canaries() {
         arm_canary(entry, len, id);
     }
@@ -158,7 +159,7 @@ fn issue(inner: &Inner, entry: Entry, len: usize, site: Site) -> RawLease {
 /// # Errors
 /// As [`get`].
 pub fn try_get(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
-    get_slow(pool_id, len, Patience::None, site)
+    get_patiently(pool_id, len, || Patience::None, site)
 }
 
 /// Takes a lease, waiting up to `timeout`; see [`BufferPool::get_timeout`].
@@ -166,7 +167,7 @@ pub fn try_get(pool_id: u64, len: usize, site: Site) -> Result<RawLease> {
 /// # Errors
 /// As [`get`].
 pub fn get_timeout(pool_id: u64, len: usize, timeout: Duration, site: Site) -> Result<RawLease> {
-    get_slow(pool_id, len, Patience::within(timeout), site)
+    get_patiently(pool_id, len, || Patience::within(timeout), site)
 }
 
 /// Gives a lease back. `used` says that only so many bytes from the start were written; `None`: all of them may be.
@@ -336,7 +337,7 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Si
     }
     let class = usize::from(slot.class());
     // A worn out slot never goes through a cache, which would hand it out once more.
-    if slot.is_worn_out() || !put::finish_fast(entry, len, cache::front_of(inner.id), class) {
+    if slot.is_worn_out() || !put::finish_fast(slot, len, cache::front_of(inner.id), class) {
         inner.put_slow(entry, len, lease_id, site);
     }
     Ok(())

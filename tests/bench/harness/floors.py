@@ -13,6 +13,7 @@ _PAIR, _BURST = ("vec-stack", "locked-list"), ("kept", "kept-spread")
 _MIXED = ("vec-stack", "vec-stack+record", "vec-stack+record+pages")
 FLOORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Rust", "pair"): _PAIR,
+    ("Rust", "pairidle"): ("vec-stack",),
     ("Rust", "twothreads"): _PAIR,
     ("Rust", "depth256"): ("vec-stack",),
     ("Rust", "held256"): ("vec-stack",),
@@ -25,6 +26,8 @@ FLOORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Node", "pair"): ("detach alone", "detach alone, cleared", "show and detach alone"),
     ("Node", "turn"): ("array pool",),
 }
+# What shares nothing between its threads, for rows that are held to themselves without the other thread.
+APART = ("registers only", "vec-stack+record", "vec-stack")
 # How a value is told, by what it is.
 SHOWN = {"ns": lambda value: with_unit(value), "cpu_ns": lambda value: with_unit(value), "p99_us": lambda value: f"{value:.3g} us", "alone_ratio": lambda value: f"{value:.3g}x"}
 
@@ -35,8 +38,9 @@ def with_unit(ns: float) -> str:
 
 def section(found: Found, verdicts: Iterable[Verdict]) -> list[str]:
     """For each target that is missed: millpond, the peer, the floors, and how much of millpond's time they explain."""
-    lines: list[str] = []
+    asked, more = [], []
     for verdict in verdicts:
+        lines = asked if verdict.is_asked else more
         by_row: dict[Key, list[Figure]] = {}
         for figure in verdict.missed:
             if figure.own is not None:
@@ -45,13 +49,9 @@ def section(found: Found, verdicts: Iterable[Verdict]) -> list[str]:
             lines.append(f"  {verdict.what}: {verdict.target}")
         for own, figures in by_row.items():
             lines += row(found, verdict, own, figures)
-    if not lines:
-        return []
-    return [
-        "",
-        "What decides the targets that are missed (with the pool's defaults; rows of this run; a floor does only what is said of it above)",
-        *lines,
-    ]
+    what = "(with the pool's defaults; rows of this run; a floor does only what is said of it above)"
+    shown = ["", f"What decides the targets that are missed {what}", *asked] if asked else []
+    return shown + (["", "What decides where it is held to more than was asked for and misses that", *more] if more else [])
 
 
 def row(found: Found, verdict: Verdict, own: Key, figures: list[Figure]) -> list[str]:
@@ -64,10 +64,20 @@ def row(found: Found, verdict: Verdict, own: Key, figures: list[Figure]) -> list
     against = [f"{told(figure.peer)} {shown(value)} ({figure.value:.3g}{verdict.unit})" for figure in figures if figure.peer and (value := found.value(key, *figure.peer)) is not None]
     rest = f" and {len(against) - 5} more" if len(against) > 5 else ""
     lines = [f"    {program}, {work} {size_text(size)}: {name} {shown(mine)}" + (f"; {', '.join(against[:5])}{rest}" if against else "")]
+    lines += [f"      told {words}: {', '.join(values)}" for words, values in helped(verdict, figures).items()]
     lines += steps(found, own, [figure.peer for figure in figures if figure.peer is not None])
-    floors = next((names for (start, of), names in FLOORS.items() if program.startswith(start) and of == work), ())
+    floors = APART if key == "alone_ratio" else next((names for (start, of), names in FLOORS.items() if program.startswith(start) and of == work), ())
     said = [text for floor in floors if (text := explained(found, verdict, (program, work, floor, size), mine, figures, shown))]
     return lines + (said or ["      no floor is measured for this"])
+
+
+def helped(verdict: Verdict, figures: list[Figure]) -> dict[str, list[str]]:
+    """What becomes of the figures when the pool is told what the work needs, by what it is told."""
+    by_words: dict[str, list[str]] = {}
+    for figure in figures:
+        if figure.told is not None:
+            by_words.setdefault(figure.words, []).append(f"{figure.told:.3g}{verdict.unit}" + (f" against {figure.peer[2]}" if figure.peer and len(figures) > 1 else ""))
+    return {words: values[:5] + ([f"{len(values) - 5} more"] if len(values) > 5 else []) for words, values in by_words.items()}
 
 
 def steps(found: Found, own: Key, peers: list[Key]) -> list[str]:
@@ -99,12 +109,16 @@ def explained(found: Found, verdict: Verdict, floor: Key, mine: float, figures: 
         value = least if peer is None else found.over(peer, floor, key) if figure.is_lead else found.over(floor, peer, key)
         if value is not None:
             (meets if verdict.good(value) else misses).append(f"{value:.3g}{verdict.unit}" + (f" against {peer[2]}" if len(figures) > 1 else ""))
-    text = f"      {floor[2]} {shown(least)}: "
+    # A ratio is told with the target that it is held to.
+    text = f"      {floor[2]}: " if key == "alone_ratio" else f"      {floor[2]} {shown(least)}: "
     parts = []
     if misses:
         parts.append(f"misses the target too ({', '.join(misses[:3])}{', ...' if len(misses) > 3 else ''})")
     if meets:
         parts.append(f"would meet it ({', '.join(meets[:3])}{', ...' if len(meets) > 3 else ''})")
+    if key == "alone_ratio":
+        # And a part of one says nothing.
+        return text + "; ".join(parts)
     if mine > least:
         parts.append(f"it is {100 * least / mine:.0f} % of millpond's, the other {shown(mine - least)} are millpond's own")
     else:

@@ -40,6 +40,10 @@ LIMIT_SECONDS = {"full": 60 * int(os.environ.get("MINUTES") or 45), "quick": 160
 # Seconds that a resting program is watched in the work `rss`.
 IDLE_SECONDS = {"full": 30, "quick": 1}
 
+# Groups of programs that start in a few milliseconds: each size of theirs is a program run of its own, beside those of the
+# others' that have the same.
+FAST = ("Rust", "C and C++", "Go")
+
 # As many programs rest side by side, at most, as there is memory for a gigabyte and a half each.
 RESTING_TOGETHER = 14
 
@@ -48,8 +52,9 @@ _CLASSES = (512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 *
 
 WORKS = (
     Work("pair", "get and put of one buffer, nothing written", _ALL, (KIB, 4 * KIB, 64 * KIB, MIB, 64 * MIB)),
+    Work("pairidle", "get and put of one buffer while 16 others of its size lie idle, as after a burst", (KIB, 4 * KIB, 64 * KIB), (4 * KIB,)),
     Work("depth256", "256 buffers taken, then all given back, nothing written; per buffer", (512, KIB, 4 * KIB, 16 * KIB, 64 * KIB), (KIB, 4 * KIB)),
-    Work("held256", "get and put of one buffer while 256 others are held", (512, KIB, 4 * KIB, 64 * KIB), ()),
+    Work("held256", "get and put of one buffer while 256 others are held", (512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB), (4 * KIB,)),
     Work("ends", "get, first and last byte written, put", (KIB, 4 * KIB, 64 * KIB, MIB, 16 * MIB, 64 * MIB), ()),
     Work("pages", "get, one byte of every page written, put", (4 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB), (64 * KIB, 64 * MIB)),
     Work("full", "get, every byte written, put", (KIB, 4 * KIB, 64 * KIB, MIB, 16 * MIB, 64 * MIB), (4 * KIB, MIB)),

@@ -10,6 +10,9 @@ from .run import Contender, Results, Row
 # Whatever else a program reports is kept; these are taken as medians.
 FIGURES = ("ns", "cpu_ns", "faults", "peak_rss_kib", "settled_rss_kib")
 
+# Of these each round's is kept too, under these names.
+SAMPLED = {"ns": "samples", "alone_ratio": "alone_samples"}
+
 
 def rows(results: Results, contenders: list[Contender]) -> list[Row]:
     """One row each, with the ratio to the same program's millpond in the same rounds."""
@@ -41,7 +44,9 @@ def merged(samples: list[Row]) -> Row:
         numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
         row[key] = median(values) if numbers else values[-1]
         if key == "ns" and numbers:
-            row |= {"ns_min": min(values), "ns_max": max(values), "samples": {sample["round"]: sample["ns"] for sample in samples if sample.get("ns") is not None}}
+            row |= {"ns_min": min(values), "ns_max": max(values)}
+        if key in SAMPLED and numbers:
+            row[SAMPLED[key]] = {sample["round"]: sample[key] for sample in samples if sample.get(key) is not None}
     return row
 
 

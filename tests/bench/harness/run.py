@@ -1,4 +1,4 @@
-"""Runs contenders in turns, one program for each peer and work, and collects their lines."""
+"""Runs contenders in turns, one program for each peer and work, and for each size where that starts fast; collects their lines."""
 
 from __future__ import annotations
 

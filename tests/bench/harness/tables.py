@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from . import plan
@@ -123,14 +124,23 @@ def rounds(of: dict[str, list[int]]) -> str:
     return "; ".join(f"{counts} of {', '.join(works)}" for counts, works in listed) + ("; rows that no target is held to are in the fewer rounds" if any(" or " in counts for counts, _ in listed) else "")
 
 
+def targets(title: str, chosen: list[dict[str, Any]]) -> list[str]:
+    """A line for each target, and how many there are of each verdict."""
+    if not chosen:
+        return []
+    count = Counter(target["verdict"] for target in chosen)
+    known = [f"{count[verdict]} {verdict}" for verdict in ("met", "met, told", "missed", "unmeasured") if count[verdict]]
+    width = max(len(target["what"]) for target in chosen)
+    return ["", f"{title}: {'; '.join(known)}", *(f"  {target['verdict']:<10} {target['what']:<{width}}  {target['target']}; {target['reached']}" for target in chosen)]
+
+
 def closing(outcome: dict[str, Any]) -> list[str]:
     lines = [""]
     lines += [f"missing: {name}: {why}" for name, why in outcome["missing"].items()]
     lines += [f"DIFFERENT RESULTS: {text}" for text in outcome["different"]]
     if outcome["targets"]:
-        lines += ["", "Targets of this run"]
-        width = max(len(target["what"]) for target in outcome["targets"])
-        lines += [f"  {target['verdict']:<10} {target['what']:<{width}}  {target['target']}; {target['reached']}" for target in outcome["targets"]]
+        lines += targets("Targets of this run", [target for target in outcome["targets"] if target["is_asked"]])
+        lines += targets("Held to more than was asked for", [target for target in outcome["targets"] if not target["is_asked"]])
     return lines + outcome["decided"]
 
 

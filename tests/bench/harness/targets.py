@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from statistics import median
 from typing import Any, NamedTuple
@@ -11,6 +12,10 @@ from .run import Row
 
 LTO, PLAIN, C, GO, DPDK = "Rust, fat LTO", "Rust, no LTO", "C and C++, shared library", "Go", "C and C++, DPDK"
 SMALL = (512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB)
+# The versions of Node that are held to what was asked for.
+NODE_FROM = 22
+# What is at the end of a target that the pool is held to beyond what was asked of it.
+MORE = " (more than was asked for)"
 # Where a row stands: program, work, peer, size.
 Key = tuple[str, str, str, int]
 
@@ -93,6 +98,10 @@ class Verdict(NamedTuple):
     unit: str
     figures: dict[str, float]
 
+    @property
+    def is_asked(self) -> bool:
+        return not self.what.endswith(MORE)
+
 
 def judge(what: str, target: str, figures: Iterable[Figure], good: Callable[[float], bool], worst: Callable[..., Any], unit: str = "x", also: str = "") -> Verdict:
     """One line of the table: the worst figure decides, and those that miss are named. A pool with defaults is judged first."""
@@ -129,7 +138,8 @@ def at_least(what: str, limit: float, figures: Iterable[Figure], unit: str = "x"
 
 
 def verdicts(found: Found) -> list[Verdict]:
-    return [*rust(found), *native(found), *memory(found), *bindings(found)]
+    """All lines: what was asked for comes first."""
+    return sorted([*rust(found), *native(found), *memory(found), *bindings(found)], key=lambda verdict: not verdict.is_asked)
 
 
 def rust(found: Found) -> list[Verdict]:
@@ -144,6 +154,9 @@ def rust(found: Found) -> list[Verdict]:
     def live(peers: Iterable[str], largest: Iterable[tuple[str, int]]) -> list[Figure]:
         return [found.against(f"{peer} {work}", (LTO, work, "millpond-noclear", size), (LTO, work, peer, size), is_lead=True) for work, size in largest for peer in peers]
 
+    def beside(work: str, sizes: Iterable[int]) -> list[Figure]:
+        return [found.against(size_text(size), (LTO, work, "millpond", size)) for size in sizes]
+
     sizes = sorted({size for contender, work, _, size in found.rows if contender == LTO and work == "pair" and size >= KIB})
     asked, more = [size for size in sizes if size <= 256 * KIB], [size for size in sizes if size > 256 * KIB]
     heap = ("glibc", "jemalloc", "mimalloc", "snmalloc", "tcmalloc")
@@ -155,13 +168,12 @@ def rust(found: Found) -> list[Verdict]:
         at_most("the same without LTO", 1.5, pair(PLAIN, "vec-stack", SMALL)),
         at_least("the pool crate with statistics over Rust get+put, 1 to 256 KiB", 1, ahead(["zeropool-stats"], asked)),
         at_least("glibc, jemalloc, mimalloc, snmalloc, tcmalloc over the same", 1, ahead(heap, asked)),
-        at_least("the pool crates without statistics over the same (more than was asked for)", 1, ahead(POOL_CRATES, asked)),
-        at_least("the pool crate with statistics and those allocators from 1 MiB on (more than was asked for)", 1, ahead(["zeropool-stats", *heap], more)),
-        at_least("the pool crates without statistics from 1 MiB on (more than was asked for)", 1, ahead(POOL_CRATES, more)),
-        at_most("256 taken, then all given back; a pair while 256 are held", 8, [
-            found.against(f"{work} {size_text(size)}", (LTO, work, "millpond", size)) for work in ("depth256", "held256") for size in SMALL
-        ], " ns"),
-        at_most("two threads, each over one alone", 1.05, [found.against(size_text(size), (LTO, "twothreads", "millpond", size), key="alone_ratio") for size in SMALL]),
+        at_least("the pool crates without statistics over Rust get+put, 1 to 256 KiB" + MORE, 1, ahead(POOL_CRATES, asked)),
+        at_least("the pool crate with statistics and those five allocators over Rust get+put, from 1 MiB on" + MORE, 1, ahead(["zeropool-stats", *heap], more)),
+        at_least("the pool crates without statistics over Rust get+put, from 1 MiB on" + MORE, 1, ahead(POOL_CRATES, more)),
+        at_most("Rust get+put while 256 others are held", 8, beside("held256", SMALL), " ns"),
+        at_most("Rust, 256 taken, then all given back, for each" + MORE, 8, beside("depth256", SMALL), " ns"),
+        two_threads(found),
         at_most("producer/consumer 1 and 4 KiB, not clearing, over the bare queue", 1.5, [
             found.against(size_text(size), (LTO, "pc", "millpond-noclear", size), (LTO, "pcqueue", "queue", 8)) for size in crossing
         ]),
@@ -171,6 +183,33 @@ def rust(found: Found) -> list[Verdict]:
         at_least("snmalloc over mixed sizes, 64 live, not clearing", 1, live(["snmalloc"], mixed)),
         at_least("every other peer over mixed sizes, 64 live, not clearing", 2, live(mixed_peers, mixed)),
     ]
+
+
+def two_threads(found: Found) -> Verdict:
+    """Each thread over itself alone, and what becomes of threads that share nothing in the same rounds."""
+    limit = 1.05
+
+    def samples(peer: str, size: int) -> dict[int, float]:
+        row = found.get(LTO, "twothreads", peer, size)
+        return {} if row is None else row.get("alone_samples", {})
+
+    both_miss, kept, rounds = [], [], 0
+    for size in SMALL:
+        own, floor = samples("millpond", size), samples("registers only", size)
+        if not own or not floor or median(own.values()) <= limit:
+            continue
+        if median(floor.values()) > limit:
+            both_miss.append(f"{size_text(size)} {median(floor.values()):.3g}x")
+        apart = [own[number] for number in own.keys() & floor.keys() if floor[number] <= limit]
+        rounds += len(own.keys() & floor.keys())
+        kept += apart
+    also = []
+    if both_miss:
+        also.append(f"the machine misses it there too: threads that only compute in registers {', '.join(both_miss)}")
+    if kept:
+        also.append(f"in the rounds in which such threads do not slow each other there ({len(kept)} of {rounds}), median {median(kept):.3g}x")
+    figures = [found.against(size_text(size), (LTO, "twothreads", "millpond", size), key="alone_ratio") for size in SMALL]
+    return at_most("two threads, each over one alone", limit, figures, also="; ".join(also))
 
 
 def native(found: Found) -> list[Verdict]:
@@ -187,13 +226,19 @@ def native(found: Found) -> list[Verdict]:
         parts = [f"{figure.label} {figure.value:.2f}x" for figure in standard(work, "millpond-pmr") if figure.value is not None]
         return f"when it clears each block whole: {', '.join(parts)}" if parts else ""
 
+    def without_context() -> str:
+        """Why there is no such context: what it was to spare, the ordinary call does without too, or nearly."""
+        over = against_malloc(KIB)[0].value
+        if over is None:
+            return ""
+        return "there is no such context" + (": the ordinary call reaches about what it was to" if over <= 1.2 else "")
+
     everything = (512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB)
     full = [f"{size_text(size)} {ratio:.2f}x" for size in SMALL[1:4] if (ratio := found.over((GO, "full", "ancestor", size), (LTO, "full", "millpond", size)))]
     return [
         at_most("C get+put, race-proof, 4 KiB over malloc+free", 0.55, against_malloc(4 * KIB)),
         at_most("C get+put, race-proof, 1 KiB over malloc+free", 1.2, against_malloc(KIB)),
-        # Asked for with an explicit per-thread context. There is none: what it would spare, the plain calls do without too.
-        at_most("the same, held to what an explicit per-thread context was to reach", 1.1, against_malloc(KIB)),
+        at_most("the same ordinary call, held to what one with an explicit per-thread context was to reach", 1.1, against_malloc(KIB), also=without_context()),
         at_least("std::pmr::synchronized_pool_resource over millpond's memory_resource, not clearing, two threads", 3, standard("twothreads"), also=clearing("twothreads")),
         at_least("the same from thread to thread", 3, standard("pc"), also=clearing("pc")),
         at_least("the ancestors' design in Go over Rust get+put, up to 16 KiB", 3, go("pair", "ancestor", SMALL[:4]),
@@ -237,6 +282,18 @@ def bindings(found: Found) -> list[Verdict]:
         ]
 
     frames = (64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB)
+    def node(what: str, limit: float, work: str, peer: str, sizes: Iterable[int], key: str = "ns") -> list[Verdict]:
+        """A line for the versions that were asked for, and one for those before them."""
+        new, old = (
+            [figure for group in sorted(set(found.groups.values())) if re.fullmatch(r"Node \d+", group) and is_new(group) is wanted for figure in over(work, peer, sizes, group, True, key)]
+            for wanted in (True, False)
+        )
+        older = [at_least(f"Node before {NODE_FROM}: {what}{MORE}", limit, old)] if old else []
+        return [at_least(f"Node >= {NODE_FROM}: {what}", limit, new), *older]
+
+    def is_new(group: str) -> bool:
+        return int(group.split()[1]) >= NODE_FROM
+
     every = sorted({size for contender, work, _, size in found.rows if work == "pair" and found.groups[contender].startswith("Node")})
     middle = [size for size in every if 4 * KIB <= size <= 16 * KIB]
     return [
@@ -245,8 +302,8 @@ def bindings(found: Found) -> list[Verdict]:
         at_most("Python memoryview over bytearray's", 1.05, over("view", "bytearray", [KIB])),
         at_least("bytearray over Python bursts of 8, filled by readinto", 3, over("fill8", "bytearray", frames, is_lead=True)),
         at_least("numpy.empty over the same", 1.5, over("fill8", "numpy.empty", frames, is_lead=True)),
-        at_least("Node Buffer.alloc over get+put, detaching and clearing, every size", 1, over("pair", "Buffer.alloc", every, "Node", True)),
-        at_least("Node allocUnsafe over the same, 4 to 16 KiB", 1, over("pair", "Buffer.allocUnsafe", middle, "Node", True)),
-        at_least("Node allocUnsafe over the same by CPU, filled, 64 KiB to 1 MiB", 1, over("full", "Buffer.allocUnsafe", frames[:3], "Node", True, "cpu_ns")),
-        at_least("Node allocUnsafe's p99 turn of the event loop over millpond's, 256 KiB", 4, over("turn", "Buffer.allocUnsafe", [256 * KIB], "Node", True, "p99_us")),
+        *node("Buffer.alloc over get+put, detaching and clearing, every size", 1, "pair", "Buffer.alloc", every),
+        *node("allocUnsafe over get+put, detaching and clearing, 4 to 16 KiB", 1, "pair", "Buffer.allocUnsafe", middle),
+        *node("allocUnsafe over get+put by CPU, filled, 64 KiB to 1 MiB", 1, "full", "Buffer.allocUnsafe", frames[:3], "cpu_ns"),
+        *node("allocUnsafe's p99 turn of the event loop over millpond's, 256 KiB", 4, "turn", "Buffer.allocUnsafe", [256 * KIB], "p99_us"),
     ]

@@ -80,7 +80,7 @@ fn a_get_between_two_guarded_ones_is_served_from_the_thread_s_cache() {
     let slot = pool.inner().get_between(100).expect("an idle buffer, and it is not the turn of a guarded one");
     assert_eq!(slot.capacity(), 512);
     assert!(pool.inner().get_between(100).is_none(), "nothing more is idle");
-    crate::buffer::get::record(Entry::of(slot), 100, crate::Site::NONE);
+    crate::buffer::get::record(slot, 100, crate::Site::NONE);
     drop(crate::Lease::of_slot(slot));
     assert_eq!(pool.stats().hits, 1);
 }

@@ -3,8 +3,9 @@
 use crate::preload;
 
 /// Every work, with the sizes that make sense; who asks chooses among them.
-const WORKS: [(&str, &[usize]); 25] = [
+const WORKS: [(&str, &[usize]); 26] = [
     ("pair", ALL),
+    ("pairidle", &[1024, 4096, 65536]),
     ("depth256", SMALL),
     ("held256", SMALL),
     ("ends", ALL),
@@ -43,10 +44,11 @@ const ZEROING: &[&str] = &["ends", "pages", "full", "burst32", "clear0", "clear6
 const CACHED: &[&str] = &["pair", "depth256", "held256", "twothreads"];
 const CACHED_TOUCHING: &[&str] = &["burst8", "burst32", "burst128", "mixed64k", "mixed1m", "pc"];
 const MIXED: &[&str] = &["mixed64k", "mixed1m"];
+const MIXED_AND_TWO: &[&str] = &["mixed64k", "mixed1m", "twothreads"];
 const BURSTS: &[&str] = &["burst8", "burst32", "burst128"];
 
 /// Every peer, with the works that it is there for; none: all but `metrics`, `pcqueue` and `modes`.
-const PEERS: [(&str, &[&str]); 39] = [
+const PEERS: [(&str, &[&str]); 40] = [
     ("millpond", &[]),
     ("millpond-noclear", TOUCHING),
     ("millpond-raw", &["ends", "mixed64k", "mixed1m", "pc"]),
@@ -62,13 +64,14 @@ const PEERS: [(&str, &[&str]); 39] = [
     ("queue+record", &["pc"]),
     ("queue+record+back", &["pc"]),
     ("queue+record+pages+back", &["pc"]),
+    ("registers only", &["twothreads"]),
     ("locked-list", &["pair", "twothreads"]),
     ("kept", BURSTS),
     ("kept-spread", BURSTS),
     ("vec-stack", &[]),
     ("vec-stack+memset", CLEARING),
     ("vec-stack+memset-all", CLEARING),
-    ("vec-stack+record", MIXED),
+    ("vec-stack+record", MIXED_AND_TWO),
     ("vec-stack+record+pages", MIXED),
     ("glibc", &[]),
     ("glibc-tuned", &[]),
@@ -83,14 +86,14 @@ const PEERS: [(&str, &[&str]); 39] = [
     ("opool", &[]),
     ("opool-local", &[]),
     ("zeropool", &[]),
-    ("zeropool-stats", &["pair", "twothreads"]),
+    ("zeropool-stats", &["pair", "pairidle", "twothreads"]),
     ("zeropool-zeroed", ZEROING),
     ("sharded-slab", &[]),
 ];
 const LAST: (&str, &[&str]) = ("bytesmut", &[]);
 
 /// How peers are set, where there is something to say.
-const SETTINGS: [(&str, &str); 27] = [
+const SETTINGS: [(&str, &str); 28] = [
     (
         "millpond",
         "clears at put what was written; classes up to what is measured, room to keep a burst; rss, first: defaults",
@@ -109,6 +112,10 @@ const SETTINGS: [(&str, &str); 27] = [
     ),
     ("queue+record+back", "floor: the same, and records come back in batches of 64 through a locked list"),
     ("queue+record+pages+back", "floor: the same, and buffers from 4 KiB on begin at a page"),
+    (
+        "registers only",
+        "floor: no pool and no memory: 40 additions in four registers for each pair, about as many as millpond has instructions",
+    ),
     ("locked-list", "floor: a parking_lot::Mutex<Vec> for the size measured and one atomic count of bytes"),
     ("kept", "floor: buffers mapped once, page-aligned, of huge pages from 4 MiB; only touched as the work does"),
     ("kept-spread", "floor: the same, each begins at another multiple of 64 bytes in its first page"),

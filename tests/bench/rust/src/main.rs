@@ -28,6 +28,7 @@ fn alone<P: Peer, M: Peer>(work: &str, size: usize, time: Duration) -> Answer {
         "ends" => works::pair::<P, 1>(size, time),
         "pages" => works::pair::<P, 2>(size, time),
         "full" => works::pair::<P, 3>(size, time),
+        "pairidle" => works::beside::<P>(size, 16, time),
         "depth256" => works::burst::<P>(size, 256, false, time),
         "held256" => works::held::<P>(size, 256, time),
         "burst1" => works::burst::<P>(size, 1, true, time),
@@ -77,7 +78,7 @@ fn run(peer: &str, work: &str, size: usize, time: Duration) -> Answer {
         ("vec-stack", "pc") => return Err("what one thread puts, the other never gets"),
         (
             "bytesmut",
-            "burst8" | "burst32" | "burst128" | "depth256" | "held256" | "mixed64k" | "mixed1m" | "replay",
+            "pairidle" | "burst8" | "burst32" | "burst128" | "depth256" | "held256" | "mixed64k" | "mixed1m" | "replay",
         ) => {
             return Err("reclaims its memory only when none of it is out");
         }
@@ -110,7 +111,8 @@ fn run(peer: &str, work: &str, size: usize, time: Duration) -> Answer {
         "queue+record" => shared::<floors::Rounds, floors::Rounds>(work, size, time),
         "queue+record+back" => shared::<floors::Batches<false>, floors::Batches<false>>(work, size, time),
         "queue+record+pages+back" => shared::<floors::Batches<true>, floors::Batches<true>>(work, size, time),
-        "vec-stack+record" => alone::<floors::RecordStacks<false>, floors::RecordStacks<false>>(work, size, time),
+        "registers only" => threaded::<floors::Registers, floors::Registers>(work, size, time),
+        "vec-stack+record" => threaded::<floors::RecordStacks<false>, floors::RecordStacks<false>>(work, size, time),
         "vec-stack+record+pages" => alone::<floors::RecordStacks<true>, floors::RecordStacks<true>>(work, size, time),
         "locked-list" => shared::<floors::LockedList, ByClass<floors::LockedList>>(work, size, time),
         "kept" => alone::<floors::Kept<false>, floors::Kept<false>>(work, size, time),

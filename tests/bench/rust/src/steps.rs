@@ -41,7 +41,7 @@ fn jump(at: usize) -> Option<usize> {
         return Some(2);
     }
     // SAFETY: as above; what begins with this byte has another.
-    (first == 0x0f && (0x80..0x90).contains(&unsafe { code.add(1).read() })).then_some(6)
+    (first == 0x0f && (0x80..0x90).contains(&unsafe { code.wrapping_add(1).read() })).then_some(6)
 }
 
 /// Steps the process to its next signal. Returns instructions and branches that were not guessed.

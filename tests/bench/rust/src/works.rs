@@ -105,6 +105,15 @@ pub fn held<P: Peer>(len: usize, count: usize, time: Duration) -> Figures {
     figures
 }
 
+/// A pair while so many others of the same size lie idle: all were taken and given back before, as after a burst.
+pub fn beside<P: Peer>(len: usize, others: usize, time: Duration) -> Figures {
+    let peer = P::new(Shape { size: len, live: others + 1 });
+    let len = black_box(len);
+    let taken: Vec<_> = (0..=others).map(|_| peer.get(len)).collect();
+    taken.into_iter().for_each(|buffer| peer.put(buffer));
+    measure(time, 1, |turns| pairs::<P, 0>(peer, len, turns))
+}
+
 /// A random one of 64 live buffers is replaced by one of the next size of a list.
 pub fn mixed<P: Peer>(largest: usize, time: Duration) -> Result<Figures, &'static str> {
     const LIVE: usize = 64;

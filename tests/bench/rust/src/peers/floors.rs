@@ -1,6 +1,7 @@
 //! Floors: the least that a pool with some promise has to do, and nothing else. Where a target is missed they show what
 //! decides it: what stands between a floor and millpond is millpond's own.
 
+use std::arch::asm;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -258,6 +259,61 @@ impl Peer for LockedList {
     fn put(self, buffer: Vec<u8>) {
         self.0.bytes.fetch_add(buffer.capacity(), Ordering::Relaxed);
         self.0.list.lock().push(buffer);
+    }
+}
+
+/// No pool and no memory: as many additions as a pair of millpond's has instructions, which need not wait for each other.
+/// Threads that do this share nothing but what the processor shares between them.
+#[derive(Copy, Clone)]
+pub struct Registers;
+
+/// Registers that are added to side by side, and how often each is at get and at put.
+const LANES: usize = 4;
+const ROUNDS: usize = 5;
+
+impl Registers {
+    #[inline(always)]
+    fn add(mut lanes: [usize; LANES]) -> [usize; LANES] {
+        for _ in 0..ROUNDS {
+            lanes = lanes.map(|lane| unknown(lane).wrapping_add(1));
+        }
+        lanes
+    }
+}
+
+/// Returns the same number, of which the compiler knows nothing any more: what follows is neither joined nor left out.
+#[inline(always)]
+fn unknown(mut number: usize) -> usize {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(reg) number, options(nomem, nostack, preserves_flags)) };
+    number
+}
+
+impl Peer for Registers {
+    type Buffer = [usize; LANES];
+
+    fn new(_shape: Shape) -> Self {
+        Registers
+    }
+
+    #[inline(always)]
+    fn get(self, len: usize) -> Self::Buffer {
+        Self::add([len; LANES])
+    }
+
+    #[inline(always)]
+    fn look(buffer: &Self::Buffer) -> *const u8 {
+        ptr::without_provenance(buffer[0])
+    }
+
+    /// There is no buffer: the works that write are not offered.
+    fn start(_buffer: &mut Self::Buffer) -> *mut u8 {
+        unreachable!("nothing to write to")
+    }
+
+    #[inline(always)]
+    fn put(self, buffer: Self::Buffer) {
+        Self::add(buffer);
     }
 }
 
