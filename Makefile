@@ -15,7 +15,7 @@ SECONDS ?= 600
 # FILE=words: only mutants of source files whose path contains one of the words; AGAIN=1: those that survived before too.
 FILE ?=
 AGAIN ?=
-# QUICK=1: `make bench` in under three minutes. ONLY=words: only programs and works so named. KEEP=1: copy the results to tests/bench/results. MINUTES=N: the most a full run takes beside its set-up, 45 unless given; with less it makes fewer rounds.
+# QUICK=1: `make bench` in under three minutes. ONLY=words: only programs and works so named. KEEP=1: copy the results to tests/bench/results. MINUTES=N: the most a full run takes beside its set-up, 75 unless given; with less it makes fewer rounds.
 QUICK ?=
 ONLY ?=
 KEEP ?=

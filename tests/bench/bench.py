@@ -69,7 +69,7 @@ def plan_of(programs: list[Contender], profile: str, only: str) -> list[tuple[pl
             for peer in peers:
                 measured = [size for size in sizes if size >= plan.FROM.get((peer, name), 0)]
                 groups = [[size] for size in measured] if work.alone or starts_fast(program) else [measured] if measured else []
-                rounds, stepped = plan.rounds(profile, program.kind, program.name, name, peer), plan.is_stepped(profile, program.name, name, peer)
+                rounds, stepped = plan.rounds(profile, program.kind, name), plan.is_stepped(profile, program.name, name, peer)
                 turns += [Turn(program, peer, work, group, ms, rounds, is_stepped=stepped) for group in groups]
         if turns:
             # All that has one size in the same seconds: a machine that others use too is at times half as fast.
@@ -92,9 +92,9 @@ def seconds_of(turns: list[Turn]) -> float:
     return sum(turn.seconds for turn in turns) / (plan.RESTING_TOGETHER if turns and turns[0].work.name == "rss" else 1)
 
 
-def round_of(planned: list[tuple[plan.Work, list[Turn]]], profile: str, number: int, collected: Results) -> list[list[Turn]]:
+def round_of(planned: list[tuple[plan.Work, list[Turn]]], number: int, collected: Results) -> list[list[Turn]]:
     """What takes part in the round of that number and has something to say, work by work."""
-    chosen = ([turn for turn in turns if plan.takes_part(turn.rounds, profile, number) and not (number and collected.is_settled(turn))] for _, turns in planned)
+    chosen = ([turn for turn in turns if number < turn.rounds and not (number and collected.is_settled(turn))] for _, turns in planned)
     return [turns for turns in chosen if turns]
 
 
@@ -103,7 +103,7 @@ def measured(planned: list[tuple[plan.Work, list[Turn]]], profile: str, collecte
     begun, limit, rounds = time.monotonic(), plan.LIMIT_SECONDS[profile], plan.ROUNDS[profile]
     core = (os.cpu_count() or 1) - 1
     for number in range(rounds):
-        works = round_of(planned, profile, number, collected)
+        works = round_of(planned, number, collected)
         expected, spent = sum(map(seconds_of, works)), time.monotonic() - begun
         if number and spent + expected > limit:
             print(f"bench: round {number + 1} of {rounds} would take {expected:.0f} s, and {max(limit - spent, 0):.0f} s are left: that was all", flush=True)

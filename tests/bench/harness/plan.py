@@ -27,16 +27,12 @@ class Work:
 
 
 ROUNDS = {"full": 7, "quick": 3}
-# In how many of a full run's rounds that takes part which no target is held to, and what is measured once.
-FEWER = 3
-ONCE = ("rss",)
 # Milliseconds for which one size is measured in one round, after a warm-up that takes about half of that.
 MS = {"full": 10, "quick": 5}
 # A workload's operations are long, and its programs measure more of them.
-WORKLOAD_ROUNDS = {"full": FEWER, "quick": 1}
 WORKLOAD_MS = {"full": 250, "quick": 250}
 # What a run may take in all beside its set-up; one that would get late makes fewer rounds of everything, and says so.
-LIMIT_SECONDS = {"full": 60 * int(os.environ.get("MINUTES") or 45), "quick": 160}
+LIMIT_SECONDS = {"full": 60 * int(os.environ.get("MINUTES") or 75), "quick": 160}
 # Seconds that a resting program is watched in the work `rss`.
 IDLE_SECONDS = {"full": 30, "quick": 1}
 
@@ -137,42 +133,10 @@ STEPPED = {
     "peers": ("millpond-noclear", "vec-stack", "vec-stack+record", "vec-stack+record+pages", "mimalloc", "snmalloc", "tcmalloc"),
 }
 
-_HELD = ("pair", "depth256", "held256", "pages", "burst32", "mixed64k", "mixed1m", "twothreads", "pc", "pcqueue", "clear0", "clear64", "metrics")
-# What targets are held to: works by program, and of those that take long the peers. It takes part in each round.
-NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
-    "Rust, fat LTO": dict.fromkeys(_HELD, ()),
-    "Rust, no LTO": {"pair": ()},
-    "C and C++": {"pair": (), "twothreads": (), "pc": ()},
-    "Go": {"pair": (), "twothreads": ()},
-    "Python": {
-        **dict.fromkeys(("pair", "with", "view"), ("millpond", "bytearray")),
-        "fill8": ("millpond", "bytearray", "numpy.empty"),
-    },
-    "Node I/O": {},
-    "Node": {
-        "pair": ("millpond", "Buffer.alloc", "Buffer.allocUnsafe", "detach alone", "detach alone, cleared", "show and detach alone"),
-        "full": ("millpond", "Buffer.allocUnsafe"),
-        "turn": ("millpond", "Buffer.allocUnsafe", "array pool"),
-    },
-}
 
-
-def rounds(profile: str, kind: str, program: str, work: str, peer: str) -> int:
-    """In how many rounds a run measures this."""
-    if work in ONCE:
-        return 1
-    if kind == "workload":
-        return WORKLOAD_ROUNDS[profile]
-    works = next((works for name, works in NEEDED.items() if program.startswith(name)), {})
-    if profile == "quick" or (work in works and (not works[work] or peer in works[work])):
-        return ROUNDS[profile]
-    return min(FEWER, ROUNDS[profile])
-
-
-def takes_part(count: int, profile: str, number: int) -> bool:
-    """Whether what takes part in so many rounds does so in this one: they are as far apart as they can be."""
-    last = ROUNDS[profile] - 1
-    return number in {place * last // max(count - 1, 1) for place in range(count)}
+def rounds(profile: str, kind: str, work: str) -> int:
+    """In how many rounds a run measures this: in all, but for what takes long in a quick one."""
+    return 1 if profile == "quick" and (kind == "workload" or work == "rss") else ROUNDS[profile]
 
 
 def is_stepped(profile: str, program: str, work: str, peer: str) -> bool:

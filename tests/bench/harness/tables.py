@@ -104,7 +104,7 @@ def heading(outcome: dict[str, Any]) -> list[str]:
         f"Linux {head['kernel']}, {head['libc']}, huge pages {head['huge_pages']}",
         ", ".join(text for text in head["versions"].values() if text),
         f"load {head['load_before']} before, {head['load_after']} after" + (": WARNING, something else ran; read the ratios" if busy else ""),
-        f"measured in {head['seconds']} s, {head['rounds']} rounds through all works; " + rounds(head["rounds_of"]),
+        f"measured in {head['seconds']} s, {head['rounds']} rounds through all works" + rounds(head["rounds_of"], head["rounds"]),
     ]
     lines += [f"{name}: " + ", ".join(f"{what} {version}" for what, version in versions.items()) for name, versions in outcome["versions"].items() if versions]
     said: dict[tuple[str, str], list[str]] = {}
@@ -115,13 +115,14 @@ def heading(outcome: dict[str, Any]) -> list[str]:
     return lines
 
 
-def rounds(of: dict[str, list[int]]) -> str:
-    """Which works were in how many rounds; where rows differ, the most and the least."""
+def rounds(of: dict[str, list[int]], most: int) -> str:
+    """Which works were not in all rounds; where rows of one differ, the most and the least."""
     named: dict[str, list[str]] = {}
     for work, counts in of.items():
-        named.setdefault(" or ".join(map(str, counts)), []).append(work)
+        if counts != [most]:
+            named.setdefault(" or ".join(map(str, counts)), []).append(work)
     listed = sorted(named.items(), key=lambda item: [-int(count) for count in item[0].split(" or ")])
-    return "; ".join(f"{counts} of {', '.join(works)}" for counts, works in listed) + ("; rows that no target is held to are in the fewer rounds" if any(" or " in counts for counts, _ in listed) else "")
+    return "".join(f"; {counts} of {', '.join(works)}" for counts, works in listed)
 
 
 def targets(title: str, chosen: list[dict[str, Any]]) -> list[str]:
