@@ -87,7 +87,7 @@ _BINDINGS = (
 # Programs for which there is no time for everything, and what they are asked then; ONLY=work asks for any.
 WORKS_OF = {
     "full": {
-        "Rust, no LTO": ("pair", "depth256", "twothreads"),
+        "Rust, no LTO": ("pair", "depth256"),
         "Python": _BINDINGS,
         "Node 22": _BINDINGS,
         "Node 20": ("pair", "full", "turn"),
@@ -135,8 +135,8 @@ STEPPED = {
 
 
 def rounds(profile: str, kind: str, work: str) -> int:
-    """In how many rounds a run measures this: in all, but for what takes long in a quick one."""
-    return 1 if profile == "quick" and (kind == "workload" or work == "rss") else ROUNDS[profile]
+    """In how many rounds a run measures this: in all, but for resting programs, whose memory does not depend on what else runs."""
+    return 1 if work == "rss" or (profile == "quick" and kind == "workload") else ROUNDS[profile]
 
 
 def is_stepped(profile: str, program: str, work: str, peer: str) -> bool:
