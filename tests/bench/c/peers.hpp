@@ -38,13 +38,12 @@ template <bool Cached> millpond::options own_options(shape wanted, std::uint32_t
     const std::size_t most = wanted.size + 64;
     for (std::size_t size = 32 << 20; size <= wanted.size * 2; size *= 2)
         options.classes.push_back(size);
-    const std::size_t held = *std::lower_bound(options.classes.begin(), options.classes.end(), wanted.size);
+    const std::size_t held = *std::lower_bound(options.classes.begin(), options.classes.end(), most);
     const std::size_t bytes = std::max(held * std::max<std::size_t>(wanted.live, 2), std::size_t{256} << 20);
     options.raw.max_retained_bytes = bytes;
     options.raw.max_bytes = std::max<std::size_t>(bytes, std::size_t{4} << 30);
     if (Cached) {
-        const std::size_t class_of_most = *std::lower_bound(options.classes.begin(), options.classes.end(), most);
-        options.raw.thread_cache_bytes = options.classes.size() * class_of_most * std::max<std::size_t>(wanted.live, 2);
+        options.raw.thread_cache_bytes = options.classes.size() * held * std::max<std::size_t>(wanted.live, 2);
         options.raw.max_retained_bytes = options.raw.max_bytes = 64 * options.raw.thread_cache_bytes;
     }
     options.raw.clear = clear;
