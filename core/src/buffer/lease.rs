@@ -1,5 +1,7 @@
 //! Defines what a user holds from get to put.
 
+mod put_error;
+
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
@@ -18,9 +20,11 @@ use super::put;
 use super::raw::RawLease;
 use super::slot::Slot;
 use super::writer::Writer;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::options::ClearPolicy;
 use crate::site::Site;
+
+pub use put_error::PutError;
 
 /// What a lease knows of itself beside its memory, in one word:
 ///
@@ -569,36 +573,6 @@ struct Frozen(Lease);
 impl AsRef<[u8]> for Frozen {
     fn as_ref(&self) -> &[u8] {
         &self.0
-    }
-}
-
-/// A put or a detach that failed.
-#[derive(Debug)]
-pub struct PutError {
-    /// What went wrong.
-    pub error: Error,
-    /// The lease, still live, where the error left it so: `FOREIGN_LEASE`, `NO_MEMORY`.
-    pub lease: Option<Lease>,
-}
-
-impl fmt::Display for PutError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl std::error::Error for PutError {}
-
-impl From<PutError> for Error {
-    fn from(error: PutError) -> Error {
-        error.error
-    }
-}
-
-impl PutError {
-    /// Returns what kind of error it is.
-    pub fn kind(&self) -> ErrorKind {
-        self.error.kind()
     }
 }
 
