@@ -116,6 +116,18 @@ fn child() {
             mark(lease.as_mut_ptr(), len, salt);
             lease.truncate(10);
         });
+        gone("truncate, then a write", &mut |salt| {
+            let mut lease = pool.get(len).expect("a lease");
+            mark(lease.as_mut_ptr(), len, salt);
+            lease.truncate(10);
+            lease[0] = 1;
+        });
+        gone("truncate, then a handle", &mut |salt| {
+            let mut lease = pool.get(len).expect("a lease");
+            mark(lease.as_mut_ptr(), len, salt);
+            lease.truncate(10);
+            raw::put(id, lease.into_raw().id, None, Site::NONE).expect("live");
+        });
         gone("detach", &mut |salt| {
             let mut lease = pool.get(len).expect("a lease");
             mark(lease.as_mut_ptr(), len, salt);

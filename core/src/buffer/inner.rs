@@ -392,6 +392,27 @@ impl Inner {
         }
     }
 
+    /// Clears what a lease that becomes shorter left between two places of its buffer.
+    pub(crate) fn scrub_between(&self, entry: Entry, from: usize, to: usize) {
+        if self.clear != ClearPolicy::OnPut {
+            return;
+        }
+        // SAFETY: the caller holds the buffer, and `from` and `to` are at most its capacity.
+        let start = unsafe { entry.data.add(from) };
+        let len = to - from;
+        let looks = entry.slot.flags() & UNTOUCHED != 0 && len >= LOOK_FROM;
+        // A length that is long enough to look at its pages has the beginning of one.
+        let head = if looks { start.align_offset(memory::page_size()) } else { len };
+        // SAFETY: as above.
+        unsafe { memory::clear(start, head) };
+        if looks {
+            // SAFETY: `head` is below `len`.
+            let pages = unsafe { start.add(head) };
+            // SAFETY: as above; buffers with the flag stand in a mapping of their own.
+            unsafe { memory::clear_resident(pages, len - head) };
+        }
+    }
+
     /// Overwrites the first `len` bytes of a buffer that is the caller's.
     pub(crate) fn wipe(&self, entry: Entry, len: usize) {
         tools::open(entry);

@@ -448,8 +448,8 @@ impl Lease {
         }
     }
 
-    /// Makes the length shorter, for a writer that knows how far it came. What was written beyond stays to be cleared
-    /// at put. A lease that was written past its end keeps its length, so that the put reports it; a longer `len`
+    /// Makes the length shorter, for a writer that knows how far it came. Where the pool clears at put, what was written
+    /// beyond is cleared now: nobody knows of it later. A lease that was written past its end keeps its length, so that the put reports it; a longer `len`
     /// changes nothing.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.len() {
@@ -462,9 +462,11 @@ impl Lease {
             }
             self.state.set_armed(false);
         }
-        // What was written beyond the new length stays to be cleared, and in sight of nobody.
-        self.state.set_dirty(self.dirty());
-        let inner = put::pool_of(self.slot);
+        let (inner, dirty) = (put::pool_of(self.slot), self.dirty());
+        if dirty > len {
+            inner.scrub_between(self.entry(), len, dirty);
+        }
+        self.state.set_dirty(dirty.min(len));
         inner.count_returned(self.len() - len);
         self.slot.len.store(len, Ordering::Relaxed);
     }
