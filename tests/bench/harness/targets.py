@@ -282,6 +282,7 @@ def bindings(found: Found) -> list[Verdict]:
         ]
 
     frames = (64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB)
+
     def node(what: str, limit: float, work: str, peer: str, sizes: Iterable[int], key: str = "ns") -> list[Verdict]:
         """A line for the versions that were asked for, and one for those before them."""
         new, old = (
