@@ -29,23 +29,26 @@ pub use put_error::PutError;
 /// What a lease knows of itself beside its memory, in one word:
 ///
 /// ```text
-/// 63   61        39 38   32 31  30                     0
-/// +------+---------+-+-----+---+-----------------------+
-/// | front|         |C|class| A | dirty bytes           |
-/// +------+---------+-+-----+---+-----------------------+
+/// 63   61      43   38    31  30  29                   0
+/// +------+-----+-----+---+---+---+----------------------+
+/// | front|     |class|   | A | C | dirty bytes          |
+/// +------+-----+-----+---+---+---+----------------------+
 /// ```
 /// The front, the place of the pool's cache in a thread's table, and the class lead a put to its magazine without a
 /// load from the slot: that load would make each put wait for the get before it. *A* for armed says that a canary
-/// stands behind the length. As many bytes from the start as *dirty* says may have been written; all ones stand for
-/// the whole length. *C* says that the pool clears them at put.
+/// stands behind the length. *C* says that the pool clears at put what was written. As many bytes from the start as
+/// *dirty* says may have been written; all ones stand for the whole length.
+///
+/// *A* and *C* stand above *dirty* so that one comparison of the lower half tells whether the put has nothing to do:
+/// see [`State::is_clean`]. The class stands where a shift of the upper half leaves it as a distance in magazines.
 #[derive(Copy, Clone)]
 pub(crate) struct State(u64);
 
-const DIRTY_ALL: u64 = (1 << 31) - 1;
+const DIRTY_ALL: u64 = (1 << 30) - 1;
+const CLEARED: u64 = 1 << 30;
 const ARMED: u64 = 1 << 31;
-const STATE_CLASS: u32 = 32;
-const CLASS_MASK: usize = 0x7f;
-const CLEARED: u64 = 1 << 39;
+const STATE_CLASS: u32 = 38;
+const CLASS_MASK: usize = cache::MAGAZINES - 1;
 const STATE_FRONT: u32 = 64 - cache::FRONT_BITS;
 /// The class of a lease that no magazine takes: caches have none for it.
 const NO_CLASS: usize = CLASS_MASK;
@@ -54,7 +57,7 @@ impl State {
     /// Returns the state of a clean lease of any buffer. One for a single lease leads to no magazine.
     fn of(entry: Entry) -> State {
         let inner = put::pool_of(entry.slot);
-        let class = if inner.is_single(entry) { NO_CLASS } else { usize::from(entry.slot.class()) };
+        let class = if inner.is_single(entry) { NO_CLASS } else { usize::from(entry.slot.class()).min(NO_CLASS) };
         State::clean(inner.state, class)
     }
 
@@ -73,7 +76,8 @@ impl State {
 
     #[inline(always)]
     pub(crate) fn clean(pool: State, class: usize) -> State {
-        State(pool.0 | ((class as u64) << STATE_CLASS))
+        debug_assert!(class <= CLASS_MASK);
+        State(pool.0 | (class as u64) << STATE_CLASS)
     }
 
     #[inline(always)]
@@ -86,10 +90,10 @@ impl State {
         (self.0 >> STATE_CLASS) as usize & CLASS_MASK
     }
 
-    /// Says whether the buffer can be kept as it is: nothing was written, or nobody clears it, and there is no canary.
+    /// Says whether the buffer can be kept as it is: there is no canary, and nobody clears it or nothing was written.
     #[inline(always)]
     fn is_clean(self) -> bool {
-        self.0 & (DIRTY_ALL | ARMED) == 0 || self.0 & (CLEARED | ARMED) == 0
+        u64::from(self.0 as u32) <= CLEARED
     }
 
     #[inline(always)]

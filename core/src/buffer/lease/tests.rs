@@ -21,7 +21,7 @@ fn a_state_keeps_its_parts_apart() {
                 state.set_dirty(dirty);
                 assert_eq!((state.dirty(len), state.is_armed(), parts(state)), (dirty, true, (pool.front(), class)));
             }
-            // From two gigabytes on the whole length counts.
+            // From one gigabyte on the whole length counts.
             for len in [DIRTY_ALL as usize, DIRTY_ALL as usize + 1, 1 << 40] {
                 state.set_dirty(len);
                 assert_eq!((state.dirty(len), state.is_armed(), parts(state)), (len, true, (pool.front(), class)));
