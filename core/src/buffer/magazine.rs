@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::depot::Entry;
 use super::slot::Slot;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64};
+use crate::sync::{AtomicPtr, AtomicU64};
 
 /// The most entries that move at a time, when a magazine is empty or full: half of them, or this.
 pub(crate) const BATCH_MAX: usize = 64;
@@ -14,18 +14,26 @@ pub(crate) const MAGAZINE_MAX: usize = if cfg!(millpond_models) { 2 } else { 256
 /// One class's idle buffers of one thread, and what the thread counts for the class.
 ///
 /// The hot entry is the top of the stack, the others stand below it: it is null only when nothing is there, so that where
-/// sizes come mixed a processor guesses right what it is. Where one buffer alone comes and goes, `len` stays 0 and is not in
-/// the chain of loads and stores. All fields are written by the owner only, or by a thread that revoked the cache; they are
-/// atomics so that statistics may be read at any time.
+/// sizes come mixed a processor guesses right what it is. The stack stands on a null that is never taken, so that a pop
+/// learns from the entry itself whether there is one. Where one buffer alone comes and goes, `top` stays where it is and is
+/// not in the chain of loads and stores. All fields are written by the owner only, or by a thread that revoked the cache;
+/// they are atomics so that statistics may be read at any time.
 #[repr(C, align(64))]
 pub(crate) struct Magazine {
     pub counts: Counts,
-    len: AtomicU32,
-    /// How many entries move at a time.
-    batch: usize,
-    hot: AtomicPtr<Slot>,
-    entries: Vec<AtomicPtr<Slot>>,
+    /// The first free cell of the stack: above the null, at most at the end.
+    top: AtomicPtr<Cell>,
+    /// Behind the last cell.
+    end: *mut Cell,
+    hot: Cell,
+    /// The stack's cells, the null first; none in a magazine that takes nothing.
+    cells: Vec<Cell>,
 }
+
+type Cell = AtomicPtr<Slot>;
+
+/// Stands as the hot entry of a magazine that takes nothing: no slot has this address, and it is not null.
+const NOTHING: *mut Slot = std::ptr::without_provenance_mut(1);
 
 /// What one thread counts for one class: written by the owner only, with plain loads and stores.
 #[derive(Default)]
@@ -56,36 +64,43 @@ pub(crate) fn increase(counter: &AtomicU64, by: u64) {
 }
 
 impl Magazine {
-    /// Makes a magazine that takes nothing: its hot entry is no buffer and nobody pops it, and the stack has no room.
+    /// Makes a magazine that takes and gives nothing: its hot entry is no buffer, and the stack has no room.
     pub(crate) const fn full() -> Magazine {
         Magazine {
             counts: Counts { gets: AtomicU64::new(0), puts: AtomicU64::new(0) },
-            len: AtomicU32::new(0),
-            batch: 0,
-            hot: AtomicPtr::new(std::ptr::dangling_mut()),
-            entries: Vec::new(),
+            top: AtomicPtr::new(std::ptr::dangling_mut()),
+            end: std::ptr::dangling_mut(),
+            hot: AtomicPtr::new(NOTHING),
+            cells: Vec::new(),
         }
     }
 
     /// Makes an empty magazine for `kept` buffers, one of them the hot entry. `None` without memory.
     pub(crate) fn empty(kept: usize) -> Option<Magazine> {
-        let mut entries = Vec::new();
-        entries.try_reserve_exact(kept - 1).ok()?;
-        entries.resize_with(kept - 1, AtomicPtr::default);
-        let batch = entries.len().div_ceil(2).min(BATCH_MAX);
-        Some(Magazine { batch, hot: AtomicPtr::default(), entries, ..Magazine::full() })
+        let mut cells = Vec::new();
+        cells.try_reserve_exact(kept).ok()?;
+        cells.resize_with(kept, AtomicPtr::default);
+        let magazine = Magazine { hot: AtomicPtr::default(), end: cell(&cells, kept), cells, ..Magazine::full() };
+        magazine.set_stacked(0);
+        Some(magazine)
     }
 
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<&'static Slot> {
         let hot = self.hot.load(Ordering::Relaxed);
-        // SAFETY: null or the address of a slot, as `push` stored it; slots live for ever.
-        let slot = unsafe { hot.as_ref() }?;
-        let len = self.len.load(Ordering::Relaxed);
-        let mut next = std::ptr::null_mut();
-        if len != 0 {
-            next = self.entries.get(len as usize - 1)?.load(Ordering::Relaxed);
-            self.len.store(len - 1, Ordering::Relaxed);
+        if hot <= NOTHING {
+            return None;
+        }
+        // SAFETY: the address of a slot, as `push` stored it; slots live for ever.
+        let slot = unsafe { &*hot };
+        let top = self.top.load(Ordering::Relaxed);
+        // SAFETY: a magazine with a hot entry has cells, and `top` is above the first: only this function lowers it, and not
+        // below where it finds the null, which nobody replaces.
+        let below = unsafe { top.sub(1) };
+        // SAFETY: a cell, as above; `cells` never moves its memory.
+        let next = unsafe { &*below }.load(Ordering::Relaxed);
+        if !next.is_null() {
+            self.top.store(below, Ordering::Relaxed);
         }
         self.hot.store(next, Ordering::Relaxed);
         Some(slot)
@@ -95,12 +110,15 @@ impl Magazine {
     pub(crate) fn push(&self, slot: &'static Slot) -> bool {
         let hot = self.hot.load(Ordering::Relaxed);
         if !hot.is_null() {
-            let len = self.len.load(Ordering::Relaxed);
-            let Some(cell) = self.entries.get(len as usize) else {
+            let top = self.top.load(Ordering::Relaxed);
+            if std::ptr::eq(top, self.end) {
                 return false;
-            };
-            cell.store(hot, Ordering::Relaxed);
-            self.len.store(len + 1, Ordering::Relaxed);
+            }
+            // SAFETY: a cell above the null: `top` begins there and only this function raises it, to the end at most, where
+            // it is in a magazine that takes nothing. `cells` never moves its memory.
+            unsafe { &*top }.store(hot, Ordering::Relaxed);
+            // SAFETY: the cell was before the end.
+            self.top.store(unsafe { top.add(1) }, Ordering::Relaxed);
         }
         self.hot.store(std::ptr::from_ref(slot).cast_mut(), Ordering::Relaxed);
         true
@@ -108,34 +126,55 @@ impl Magazine {
 
     /// Takes the `count` coldest entries out, the bottom of the stack.
     pub(crate) fn spill(&self, count: usize, mut take: impl FnMut(Entry)) {
-        let len = self.len.load(Ordering::Relaxed) as usize;
+        let len = self.stacked();
         let count = count.min(len);
-        for number in 0..len {
-            let entry = self.entries[number].load(Ordering::Relaxed);
+        if count == 0 {
+            return;
+        }
+        let entries = &self.cells[1..=len];
+        for (number, cell) in entries.iter().enumerate() {
+            let entry = cell.load(Ordering::Relaxed);
             if number >= count {
-                self.entries[number - count].store(entry, Ordering::Relaxed);
+                entries[number - count].store(entry, Ordering::Relaxed);
             // SAFETY: null or the address of a slot, as `push` stored it; slots live for ever.
             } else if let Some(slot) = unsafe { entry.as_ref() } {
                 take(Entry::of(slot));
             }
         }
-        self.len.store((len - count) as u32, Ordering::Relaxed);
+        self.set_stacked(len - count);
+    }
+
+    /// Returns how many entries stand on the stack, below the hot one.
+    fn stacked(&self) -> usize {
+        let bytes = self.top.load(Ordering::Relaxed).addr() - self.cells.as_ptr().addr();
+        (bytes / size_of::<Cell>()).saturating_sub(1)
+    }
+
+    fn set_stacked(&self, count: usize) {
+        self.top.store(cell(&self.cells, count + 1), Ordering::Relaxed);
     }
 
     /// Says how many entries move at a time.
     pub(crate) fn batch(&self) -> usize {
-        self.batch
+        self.cells.len().saturating_sub(1).div_ceil(2).min(BATCH_MAX)
     }
 
     /// Returns how many buffers stand here: exact while the owner rests.
     pub(crate) fn idle(&self) -> usize {
-        self.len.load(Ordering::Relaxed) as usize + usize::from(!self.hot.load(Ordering::Relaxed).is_null())
+        self.stacked() + usize::from(self.hot.load(Ordering::Relaxed) > NOTHING)
     }
+}
+
+/// Returns the address of a cell, or of the end behind the last.
+fn cell(cells: &[Cell], number: usize) -> *mut Cell {
+    assert!(number <= cells.len());
+    // SAFETY: checked above.
+    unsafe { cells.as_ptr().add(number) }.cast_mut()
 }
 
 #[cfg(not(millpond_models))]
 // What a pair loads and stores must not seem to meet: see `ThreadCache`.
-const _: () = assert!(std::mem::offset_of!(Magazine, hot) == 0x20);
+const _: () = assert!(std::mem::offset_of!(Magazine, hot) == 0x20 && size_of::<Magazine>() == 64);
 
 #[cfg(test)]
 mod tests {
@@ -144,11 +183,13 @@ mod tests {
     #[test]
     fn a_magazine_of_no_class_takes_nothing() {
         let full = Magazine::full();
-        assert_eq!((full.batch(), full.idle()), (0, 1));
+        assert_eq!((full.batch(), full.idle()), (0, 0));
+        assert!(full.pop().is_none());
         let pool = crate::BufferPool::new("full").expect("a pool");
         let lease = pool.get(10).expect("a lease");
         assert!(!full.push(lease.slot()));
-        assert_eq!(full.idle(), 1);
+        assert!(full.pop().is_none());
+        assert_eq!(full.idle(), 0);
         full.spill(8, |_| panic!("nothing stands there"));
     }
 }

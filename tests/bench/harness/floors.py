@@ -9,7 +9,7 @@ from .tables import duration
 from .targets import Figure, Found, Key, Verdict
 
 # The floors of a work by program: what each does is said of it at the head of the report.
-_PAIR, _BURST = ("vec-stack", "locked-list"), ("kept", "kept-spread")
+_PAIR, _BURST = ("registers only", "vec-stack", "locked-list"), ("kept", "kept-spread")
 _MIXED = ("vec-stack", "vec-stack+record", "vec-stack+record+pages")
 FLOORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Rust", "pair"): _PAIR,

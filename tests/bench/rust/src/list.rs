@@ -64,7 +64,7 @@ const PEERS: [(&str, &[&str]); 40] = [
     ("queue+record", &["pc"]),
     ("queue+record+back", &["pc"]),
     ("queue+record+pages+back", &["pc"]),
-    ("registers only", &["twothreads"]),
+    ("registers only", &["pair", "twothreads"]),
     ("locked-list", &["pair", "twothreads"]),
     ("kept", BURSTS),
     ("kept-spread", BURSTS),
