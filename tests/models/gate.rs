@@ -113,6 +113,58 @@ fn the_pool_that_an_owner_enters_by_number_is_there() {
     race("owner by number and revoker are never inside together", enter, Guarded::revoke, owns_again);
 }
 
+/// Enters as the fast path of a get does, both ways.
+fn own_to_pop(guarded: &Guarded) -> bool {
+    let entered = guarded.cache.enter_to_pop(guarded.cache.inner);
+    if entered {
+        guarded.touch();
+        guarded.cache.leave();
+    }
+    entered
+}
+
+fn serves_again(guarded: &Guarded, _: ()) {
+    owns_again(guarded, ());
+    assert!(own_to_pop(guarded), "the gate is open again for gets");
+}
+
+#[test]
+fn an_owner_that_gets_meets_a_revocation() {
+    let once = |guarded: &Guarded| drop(own_to_pop(guarded));
+    race("owner that gets and revoker are never inside together", once, Guarded::revoke, serves_again);
+}
+
+#[test]
+fn an_owner_that_gets_twice_meets_a_revocation() {
+    let twice = |guarded: &Guarded| {
+        own_to_pop(guarded);
+        own_to_pop(guarded);
+    };
+    race("owner that gets twice and revoker are never inside together", twice, Guarded::revoke, serves_again);
+}
+
+#[test]
+fn an_owner_that_gets_meets_two_revocations() {
+    let twice = |guarded: &Guarded| {
+        guarded.revoke();
+        guarded.revoke();
+    };
+    let once = |guarded: &Guarded| drop(own_to_pop(guarded));
+    race("an owner that gets and two revocations are never inside together", once, twice, serves_again);
+}
+
+#[test]
+fn the_pool_that_a_get_enters_by_number_is_there() {
+    let enter = |guarded: &Guarded| {
+        if let Some(inner) = guarded.cache.enter_to_pop_by_id(guarded.cache.pool_id) {
+            assert_eq!(inner.id, guarded.cache.pool_id);
+            guarded.touch();
+            guarded.cache.leave();
+        }
+    };
+    race("owner that gets by number and revoker are never inside together", enter, Guarded::revoke, serves_again);
+}
+
 #[test]
 fn an_orphan_is_nobodys_but_the_one_that_ended_it() {
     let orphan = |guarded: &Guarded| {
@@ -122,23 +174,35 @@ fn an_orphan_is_nobodys_but_the_one_that_ended_it() {
         guarded.touch();
     };
     let after = |guarded: &Guarded, ()| {
-        assert!(guarded.cache.is_orphan() && !guarded.own(), "its owner never gets in again");
+        assert!(guarded.cache.is_orphan() && !guarded.own() && !own_to_pop(guarded), "its owner never gets in again");
     };
     race("an ended cache is its owner's no more", own_once, orphan, after);
 }
 
-#[test]
-fn the_other_pools_cache_is_never_entered() {
-    explore("a cache is entered for its own pool only", None, || {
+/// Has an owner try another pool's cache, in two ways, while that is revoked.
+fn never_entered(name: &'static str, refused: fn(&ThreadCache, &Inner) -> [bool; 2], open: fn(&Guarded) -> bool) {
+    explore(name, None, move || {
         let (pool, other) = (pool_without_caches(), pool_without_caches());
         let guarded = Guarded::new(pool.inner());
         let theirs = guarded.clone();
         let thread = spawn(move || theirs.revoke());
-        assert!(!guarded.cache.enter(other.inner().as_ptr()));
-        assert!(guarded.cache.enter_by_id(other.id()).is_none());
+        assert_eq!(refused(&guarded.cache, other.inner()), [true, true]);
         thread.join();
-        assert!(guarded.own());
+        assert!(open(&guarded));
     });
+}
+
+#[test]
+fn the_other_pools_cache_is_never_entered() {
+    let refused = |cache: &ThreadCache, other: &Inner| [!cache.enter(other), cache.enter_by_id(other.id).is_none()];
+    never_entered("a cache is entered for its own pool only", refused, Guarded::own);
+}
+
+#[test]
+fn the_other_pools_cache_serves_no_get() {
+    let refused =
+        |cache: &ThreadCache, other: &Inner| [!cache.enter_to_pop(other), cache.enter_to_pop_by_id(other.id).is_none()];
+    never_entered("a cache serves gets of its own pool only", refused, own_to_pop);
 }
 
 #[test]

@@ -50,12 +50,14 @@ pub(crate) struct ThreadCache {
     /// The pool's address while no gate is raised, otherwise null: one load tells the owner both whether the cache is
     /// the right pool's and whether it may use it.
     open: AtomicPtr<Inner>,
-    /// The classes that the fast path of a get serves: those that are cached, or none.
-    served: u32,
-    /// How many classes are cached, from the smallest.
-    cached: u32,
+    /// The same for the fast path of a get; always null where that serves none.
+    serving: AtomicPtr<Inner>,
     busy: AtomicU32,
     gate: AtomicU32,
+    /// How many classes are cached, from the smallest.
+    cached: u32,
+    /// Whether the fast path of a get serves any.
+    serves: bool,
     /// Stand here and not behind a pointer: it would be one load more on the way to each buffer.
     magazines: [Magazine; MAGAZINES],
 }
@@ -68,6 +70,7 @@ const _: () = {
     // them.
     assert!(std::mem::offset_of!(ThreadCache, requested) == 64);
     assert!(std::mem::offset_of!(ThreadCache, open) == 64 + 0x10);
+    assert!(std::mem::offset_of!(ThreadCache, serving) == 64 + 0x18);
     assert!(std::mem::offset_of!(ThreadCache, busy) == 64 + 0x20);
     assert!(std::mem::offset_of!(ThreadCache, magazines) == 128);
 };
@@ -84,20 +87,17 @@ impl ThreadCache {
         let mut counts = Vec::new();
         counts.try_reserve_exact(sizes.len() + 1).ok()?;
         counts.resize_with(sizes.len() + 1, Counts::default);
-        let address: *const Inner = inner;
+        // What has to be cleared at get takes the long way, and where gets are counted for the next guarded lease.
+        let serves = inner.clear != ClearPolicy::OnGet && !matches!(inner.check(), Check::Sample(_));
         let cache = ThreadCache {
-            open: AtomicPtr::new(address.cast_mut()),
+            open: AtomicPtr::default(),
+            serving: AtomicPtr::default(),
             busy: AtomicU32::new(0),
             gate: AtomicU32::new(0),
             requested: AtomicU64::new(0),
             returned: AtomicU64::new(0),
             cached: cached as u32,
-            // What has to be cleared at get takes the long way, and where gets are counted for the next guarded lease.
-            served: match inner.check() {
-                Check::Sample(_) => 0,
-                _ if inner.clear == ClearPolicy::OnGet => 0,
-                _ => cached as u32,
-            },
+            serves,
             pool_id: inner.id,
             counts,
             inner,
@@ -107,6 +107,7 @@ impl ThreadCache {
             budget: most_kept(sizes, budget),
             magazines,
         };
+        cache.open();
         memory::try_box(cache).ok()
     }
 
@@ -114,9 +115,20 @@ impl ThreadCache {
     /// [`ThreadCache::leave`].
     #[inline(always)]
     pub(crate) fn enter(&self, pool: *const Inner) -> bool {
+        self.enter_by(&self.open, pool)
+    }
+
+    /// As [`ThreadCache::enter`], for [`ThreadCache::pop`].
+    #[inline(always)]
+    pub(crate) fn enter_to_pop(&self, pool: *const Inner) -> bool {
+        self.enter_by(&self.serving, pool)
+    }
+
+    #[inline(always)]
+    fn enter_by(&self, open: &AtomicPtr<Inner>, pool: *const Inner) -> bool {
         sync::light_store(&self.busy, 1);
         // Pairs with the exchange in `raise`: either the owner sees the gate here or the other thread sees `busy`.
-        if std::ptr::eq(self.open.load(Ordering::SeqCst), pool) {
+        if std::ptr::eq(open.load(Ordering::SeqCst), pool) {
             return true;
         }
         self.leave();
@@ -126,9 +138,20 @@ impl ThreadCache {
     /// As [`ThreadCache::enter`], by the pool's id. Returns the pool.
     #[inline(always)]
     pub(crate) fn enter_by_id(&self, pool_id: u64) -> Option<&Inner> {
+        self.find_by_id(&self.open, pool_id)
+    }
+
+    /// As [`ThreadCache::enter_by_id`], for [`ThreadCache::pop`].
+    #[inline(always)]
+    pub(crate) fn enter_to_pop_by_id(&self, pool_id: u64) -> Option<&Inner> {
+        self.find_by_id(&self.serving, pool_id)
+    }
+
+    #[inline(always)]
+    fn find_by_id(&self, open: &AtomicPtr<Inner>, pool_id: u64) -> Option<&Inner> {
         sync::light_store(&self.busy, 1);
-        // Pairs as in `enter`.
-        let pool = self.open.load(Ordering::SeqCst);
+        // Pairs as in `enter_by`.
+        let pool = open.load(Ordering::SeqCst);
         // SAFETY: null, or the pool of an open cache. That one is listed, and a pool ends its caches before it goes; it
         // cannot while the owner is busy.
         match unsafe { pool.as_ref() } {
@@ -151,12 +174,20 @@ impl ThreadCache {
     pub(crate) fn raise(&self, reason: u32) {
         self.gate.fetch_or(reason, Ordering::SeqCst);
         self.open.store(std::ptr::null_mut(), Ordering::SeqCst);
+        self.serving.store(std::ptr::null_mut(), Ordering::SeqCst);
     }
 
     /// Takes a gate away; what was done behind it is visible to the owner that sees it gone.
     pub(crate) fn lower(&self, reason: u32) {
         if self.gate.fetch_and(!reason, Ordering::SeqCst) == reason {
-            self.open.store(self.inner.cast_mut(), Ordering::SeqCst);
+            self.open();
+        }
+    }
+
+    fn open(&self) {
+        self.open.store(self.inner.cast_mut(), Ordering::SeqCst);
+        if self.serves {
+            self.serving.store(self.inner.cast_mut(), Ordering::SeqCst);
         }
     }
 
@@ -178,23 +209,12 @@ impl ThreadCache {
         class < self.cached as usize
     }
 
-    /// Takes an idle buffer and counts the get. Only between `enter` and `leave`.
+    /// Takes an idle buffer out of a magazine and counts the get; that of a class that is not cached has none. Only between
+    /// [`ThreadCache::enter_to_pop`] and `leave`, or between `enter` and `leave` by whoever looks himself after what the
+    /// fast path leaves out.
     #[inline(always)]
-    pub(crate) fn pop(&self, class: usize, len: usize) -> Option<&'static Slot> {
-        if class >= self.served as usize {
-            return None;
-        }
-        self.pop_from(class, len)
-    }
-
-    /// As [`ThreadCache::pop`], for a get that goes the long way.
-    pub(crate) fn pop_any(&self, class: usize, len: usize) -> Option<&'static Slot> {
-        if self.is_cached(class) { self.pop_from(class, len) } else { None }
-    }
-
-    #[inline(always)]
-    fn pop_from(&self, class: usize, len: usize) -> Option<&'static Slot> {
-        let magazine = &self.magazines[class % MAGAZINES];
+    pub(crate) fn pop(&self, magazine: usize, len: usize) -> Option<&'static Slot> {
+        let magazine = &self.magazines[magazine % MAGAZINES];
         let slot = magazine.pop()?;
         magazine.counts.count_get();
         increase(&self.requested, len as u64);
@@ -308,12 +328,13 @@ unsafe impl Sync for Nobody {}
 
 static NOBODY: Nobody = Nobody(ThreadCache {
     open: AtomicPtr::new(std::ptr::null_mut()),
+    serving: AtomicPtr::new(std::ptr::null_mut()),
     busy: AtomicU32::new(0),
     gate: AtomicU32::new(GATE_ORPHAN),
     requested: AtomicU64::new(0),
     returned: AtomicU64::new(0),
     cached: 0,
-    served: 0,
+    serves: false,
     pool_id: 0,
     counts: Vec::new(),
     inner: std::ptr::null(),

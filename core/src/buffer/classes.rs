@@ -1,5 +1,6 @@
 //! Finds the size class of a request.
 
+use super::cache::MAGAZINES;
 use crate::error::{Error, Result};
 use crate::options::Classes;
 
@@ -21,13 +22,15 @@ pub(crate) struct ClassTable {
     /// The capacities; what is behind them means nothing.
     ends: [usize; CLASS_COUNT_MAX],
     count: usize,
-    /// The first class of lengths that the table does not have.
+    /// The first class of which the table does not have all lengths, at most [`NO_MAGAZINE`].
     beyond: usize,
 }
 
 /// The longest length that the table has, in bytes.
 pub(crate) const TABLE_MAX: usize = 256 << 10;
 const UNITS: usize = TABLE_MAX / CLASS_MIN + 1;
+/// The number of the magazine that no class has: in the table it stands for this class and those above.
+const NO_MAGAZINE: usize = MAGAZINES - 1;
 
 impl ClassTable {
     pub(crate) fn new(classes: &Classes) -> Result<ClassTable> {
@@ -41,11 +44,11 @@ impl ClassTable {
         let mut ends = [0; CLASS_COUNT_MAX];
         ends[..sizes.len()].copy_from_slice(sizes);
         // What is longer than the classes of the table has the first class beyond it, or none.
-        let beyond = first_of(sizes, TABLE_MAX + 1);
+        let beyond = first_of(sizes, TABLE_MAX + 1).min(NO_MAGAZINE);
         let mut by_units = [beyond as u8; UNITS];
         let mut filled = 0;
         for (class, size) in sizes[..beyond].iter().enumerate() {
-            // `check` admits 128 classes, so the number fits a byte.
+            // At most 63, so the number fits a byte.
             by_units[filled..=size / CLASS_MIN].fill(class as u8);
             filled = size / CLASS_MIN + 1;
         }
@@ -53,21 +56,38 @@ impl ClassTable {
     }
 
     /// Returns the class for `len`, or the number of classes when the length is above all of them.
-    #[inline(always)]
     pub(crate) fn index(&self, len: usize) -> usize {
-        match self.index_by_table(len) {
-            Some(class) => class,
-            None => self.beyond + first_of(&self.sizes()[self.beyond..], len),
+        match self.magazine_by_table(len) {
+            Some(class) if class != NO_MAGAZINE => class,
+            _ => self.search(len),
         }
     }
 
-    /// As [`ClassTable::index`], for lengths up to [`TABLE_MAX`]; `None` for larger ones.
+    /// Returns the number of the magazine for `len`: its class, or the one that no class has.
     #[inline(always)]
-    pub(crate) fn index_by_table(&self, len: usize) -> Option<usize> {
+    pub(crate) fn magazine(&self, len: usize) -> usize {
+        match self.magazine_by_table(len) {
+            Some(class) => class,
+            None => {
+                std::hint::cold_path();
+                self.search(len).min(NO_MAGAZINE)
+            }
+        }
+    }
+
+    /// As [`ClassTable::magazine`], for lengths up to [`TABLE_MAX`]; `None` for larger ones.
+    #[inline(always)]
+    pub(crate) fn magazine_by_table(&self, len: usize) -> Option<usize> {
         if len > TABLE_MAX {
             return None;
         }
-        Some(usize::from(self.by_units[len.div_ceil(CLASS_MIN)]))
+        // No number in it is above; so the compiler knows too.
+        Some(usize::from(self.by_units[len.div_ceil(CLASS_MIN)]) % MAGAZINES)
+    }
+
+    #[inline(always)]
+    fn search(&self, len: usize) -> usize {
+        self.beyond + first_of(&self.sizes()[self.beyond..], len)
     }
 
     /// Returns the capacities, ascending.
@@ -147,6 +167,7 @@ mod tests {
         for len in lengths {
             let expected = sizes.iter().position(|size| *size >= len).unwrap_or(sizes.len());
             assert_eq!(table.index(len), expected, "length {len} of {sizes:?}");
+            assert_eq!(table.magazine(len), expected.min(NO_MAGAZINE), "length {len} of {sizes:?}");
         }
     }
 
@@ -157,6 +178,11 @@ mod tests {
         agrees_with_a_search(&Classes::FourPerDoubling { min: 512, max: 5000 });
         agrees_with_a_search(&Classes::List(vec![64]));
         agrees_with_a_search(&Classes::List(vec![64, 128, 192, 256, 320, 1 << 30]));
+        // As many classes as there are, all within the table, or just as many as there are magazines.
+        for count in [62, 63, 64, 65, 128] {
+            agrees_with_a_search(&Classes::List((1..=count).map(|number| number * 64).collect()));
+            agrees_with_a_search(&Classes::List((1..=count).map(|number| number * 8192).collect()));
+        }
     }
 
     #[test]

@@ -176,7 +176,7 @@ impl Inner {
         if cache.until_guarded.get() <= 1 || !cache.enter(self) {
             return None;
         }
-        let idle = if self.clear == ClearPolicy::OnGet { None } else { cache.pop_any(self.table.index(len), len) };
+        let idle = if self.clear == ClearPolicy::OnGet { None } else { cache.pop(self.table.magazine(len), len) };
         if idle.is_some() {
             cache.until_guarded.set(cache.until_guarded.get() - 1);
         }
@@ -196,7 +196,7 @@ impl Inner {
                 cache.until_guarded.set(if left <= 1 { every.get() } else { left - 1 });
                 // What is cleared at get goes the long way.
                 let keeps = left > 1 && self.clear != ClearPolicy::OnGet;
-                let idle = if keeps { cache.pop_any(class, len) } else { None };
+                let idle = if keeps { cache.pop(self.table.magazine(len), len) } else { None };
                 cache.leave();
                 if let Some(slot) = idle {
                     return Some(Entry::of(slot));

@@ -293,9 +293,9 @@ impl BufferPool {
     #[inline(always)]
     pub fn get_idle(&self, len: usize, site: Site) -> Option<Lease> {
         let inner: &Inner = &self.inner;
-        let class = inner.table.index(len);
+        let class = inner.table.magazine(len);
         let cache = cache::at_front(inner.state.front());
-        if !cache.enter(inner) {
+        if !cache.enter_to_pop(inner) {
             return None;
         }
         let popped = cache.pop(class, len);

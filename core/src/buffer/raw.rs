@@ -101,8 +101,8 @@ pub fn get_idle(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
         return None;
     }
     let cache = cache::at_front_of_library(cache::front_of(pool_id));
-    let inner = cache.enter_by_id(pool_id)?;
-    let popped = inner.table.index_by_table(len).and_then(|class| cache.pop(class, len));
+    let inner = cache.enter_to_pop_by_id(pool_id)?;
+    let popped = inner.table.magazine_by_table(len).and_then(|class| cache.pop(class, len));
     cache.leave();
     Some(issue(inner, Entry::of(popped?), len, site))
 }
