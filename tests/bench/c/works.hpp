@@ -189,23 +189,32 @@ inline void pin(unsigned core) {
 constexpr std::uint64_t chunk_most = 4096;
 constexpr double chunk_seconds = 1e-4;
 
-// Nanoseconds per operation of each chunk after the warm-up.
-template <typename Run> std::vector<double> chunks(double seconds, std::uint64_t &ops, Run run) {
+// As many operations warm up what goes from thread to thread, in so much time at most: until then a pool still makes buffers,
+// of new pages.
+constexpr std::uint64_t warm_ops = 16 * 256;
+constexpr double warm_seconds = 0.5;
+
+// Nanoseconds per operation of each chunk after the warm-up, which is half the time and `warm` operations.
+template <typename Run> std::vector<double> chunks(double seconds, std::uint64_t warm, std::uint64_t &ops, Run run) {
     std::vector<double> spent;
     const auto begun = clock::now();
     std::uint64_t chunk = 1;
+    double from = -1;
     for (ops = 0;;) {
         const double at = since(begun);
+        if (from < 0 && at >= seconds / 2 && (ops >= warm || at >= warm_seconds))
+            from = at;
         const auto start = clock::now();
         run(chunk);
         const double took = since(start);
         ops += chunk;
-        if (at >= seconds / 2)
+        if (from >= 0) {
             spent.push_back(took * 1e9 / static_cast<double>(chunk));
+            if (since(begun) - from >= seconds)
+                return spent;
+        }
         if (took < chunk_seconds && chunk < chunk_most)
             chunk *= 2;
-        if (since(begun) >= seconds * 1.5 && !spent.empty())
-            return spent;
     }
 }
 
@@ -217,7 +226,7 @@ template <typename Peer> figures two(std::size_t size, double seconds) {
     std::uint64_t ops[2] = {};
     std::thread([&] {
         pin(1);
-        alone = median(chunks(seconds, ops[0], run));
+        alone = median(chunks(seconds, 0, ops[0], run));
     }).join();
     const usage before;
     std::atomic<int> ready{0};
@@ -226,7 +235,7 @@ template <typename Peer> figures two(std::size_t size, double seconds) {
         ready++;
         while (ready.load() < 2)
             std::this_thread::yield();
-        each[core] = median(chunks(seconds, ops[core], run));
+        each[core] = median(chunks(seconds, 0, ops[core], run));
     };
     std::thread other(side, 1u);
     std::thread one(side, 0u);
@@ -305,7 +314,7 @@ template <typename T, typename Make, typename Take> figures pass(double seconds,
     double ns = 0;
     std::thread([&] {
         pin(0);
-        ns = median(chunks(seconds, ops, [&](std::uint64_t turns) {
+        ns = median(chunks(seconds, warm_ops, ops, [&](std::uint64_t turns) {
             for (; turns > 0; turns--)
                 queue->push(make());
         }));

@@ -109,29 +109,41 @@ const (
 	chunkTime = 100 * time.Microsecond
 )
 
-// chunks runs the function again and again, and returns nanoseconds per operation of each turn after the warm-up.
-func chunks(ms time.Duration, run func(int)) (spent []float64, ops int) {
-	begun, warm, chunk := time.Now(), ms/2, 1
+// As many operations warm up what goes from thread to thread, in so much time at most: until then a pool still makes buffers,
+// of new pages.
+const (
+	warmOps  = 16 * 256
+	warmTime = 500 * time.Millisecond
+)
+
+// chunks runs the function again and again, and returns nanoseconds per operation of each turn after the warm-up, which is half
+// the time and warm operations.
+func chunks(ms time.Duration, warm int, run func(int)) (spent []float64, ops int) {
+	begun, chunk := time.Now(), 1
+	var from time.Time
 	for {
 		start := time.Now()
+		if waited := start.Sub(begun); from.IsZero() && waited >= ms/2 && (ops >= warm || waited >= warmTime) {
+			from = start
+		}
 		run(chunk)
 		took := time.Since(start)
 		ops += chunk
-		if start.Sub(begun) >= warm {
+		if !from.IsZero() {
 			spent = append(spent, float64(took.Nanoseconds())/float64(chunk))
+			if time.Since(from) >= ms {
+				return spent, ops
+			}
 		}
 		if took < chunkTime && chunk < chunkMost {
 			chunk *= 2
-		}
-		if time.Since(begun) >= warm+ms && len(spent) > 0 {
-			return spent, ops
 		}
 	}
 }
 
 func two(pool peer, size int, ms time.Duration) figures {
 	forgetPeak()
-	alone, _ := chunks(ms, pairOf(pool, size, nothing))
+	alone, _ := chunks(ms, 0, pairOf(pool, size, nothing))
 	before := used()
 	var ready, done sync.WaitGroup
 	var each [2]float64
@@ -144,7 +156,7 @@ func two(pool peer, size int, ms time.Duration) figures {
 			runtime.LockOSThread()
 			ready.Done()
 			ready.Wait()
-			spent, ops := chunks(ms, pairOf(pool, size, nothing))
+			spent, ops := chunks(ms, 0, pairOf(pool, size, nothing))
 			each[i] = median(spent)
 			total.Add(int64(ops))
 		}()
@@ -168,7 +180,7 @@ func pass[T any](ms time.Duration, give func() T, take func(T)) figures {
 		close(done)
 	}()
 	runtime.LockOSThread()
-	spent, ops := chunks(ms, func(turns int) {
+	spent, ops := chunks(ms, warmOps, func(turns int) {
 		for ; turns > 0; turns-- {
 			queue <- give()
 		}

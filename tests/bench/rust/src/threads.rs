@@ -28,22 +28,32 @@ fn pin(core: usize) {
     unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
 }
 
-/// The times of the chunks of one thread that began after `skip`, per operation, and how many operations there were.
-fn chunks(begun: Instant, skip: Duration, time: Duration, mut run: impl FnMut(u64)) -> (Vec<f64>, u64) {
-    let (mut spent, mut ops, mut chunk) = (Vec::new(), 0, 1);
+/// As many operations warm up what goes from thread to thread: until then a pool still makes buffers, of new pages.
+const WARM: u64 = 16 * RING as u64;
+/// The longest that a warm-up takes for them.
+const WARM_TIME: Duration = Duration::from_millis(500);
+
+/// The times of the chunks of one thread that began after `skip` and after `warm` operations, per operation, and how many
+/// operations there were.
+fn chunks(begun: Instant, skip: Duration, warm: u64, time: Duration, mut run: impl FnMut(u64)) -> (Vec<f64>, u64) {
+    let (mut spent, mut ops, mut chunk, mut from) = (Vec::new(), 0, 1, None);
     loop {
         let start = Instant::now();
+        let waited = start - begun;
+        if from.is_none() && waited >= skip && (ops >= warm || waited >= WARM_TIME) {
+            from = Some(start);
+        }
         run(chunk);
         let took = start.elapsed();
         ops += chunk;
-        if start - begun >= skip {
+        if let Some(from) = from {
             spent.push(took.as_secs_f64() * 1e9 / chunk as f64);
+            if from.elapsed() >= time {
+                return (spent, ops);
+            }
         }
         if took < CHUNK_TIME && chunk < CHUNK {
             chunk *= 2;
-        }
-        if begun.elapsed() >= time + skip && !spent.is_empty() {
-            return (spent, ops);
         }
     }
 }
@@ -75,7 +85,7 @@ fn slices<P: Peer>(peer: P, len: usize, each: Duration, core: usize, barrier: &B
             if !working[core] {
                 return 0.0;
             }
-            let (spent, count) = chunks(Instant::now(), each / 8, each, |turns| pairs(peer, len, turns));
+            let (spent, count) = chunks(Instant::now(), each / 8, 0, each, |turns| pairs(peer, len, turns));
             ops += count;
             median(spent)
         })
@@ -186,7 +196,7 @@ impl<T> Ring<T> {
 /// One thread makes values, the other takes them; per value.
 fn pass<T: Send>(time: Duration, make: impl Fn() -> T + Sync, take: impl Fn(T) + Sync) -> Figures {
     forget_peak();
-    let (ring, ended, warm) = (Ring::<T>::new(), AtomicBool::new(false), time / 2);
+    let (ring, ended) = (Ring::<T>::new(), AtomicBool::new(false));
     let usage = Usage::now();
     let (spent, ops) = thread::scope(|scope| {
         let (ring, ended, make, take) = (&ring, &ended, &make, &take);
@@ -201,7 +211,7 @@ fn pass<T: Send>(time: Duration, make: impl Fn() -> T + Sync, take: impl Fn(T) +
         let producer = scope.spawn(move || {
             pin(0);
             let (mut at, mut seen) = (0, 0);
-            let figures = chunks(Instant::now(), warm, time, |turns| {
+            let figures = chunks(Instant::now(), time / 2, WARM, time, |turns| {
                 for _ in 0..turns {
                     ring.push(at, &mut seen, make());
                     at += 1;
