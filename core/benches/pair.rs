@@ -1,123 +1,141 @@
-//! Measures get and put beside a bare thread-local stack and the C library's allocator, as ratios in one run: for those
-//! who change the way of a pair. What a program would take instead is in `make bench`.
+//! Measures one get and put by itself, on criterion: for those who change their way. What a program would take instead is
+//! measured by `make bench`, in turns with the pool.
 //!
-//! Each figure is the least of many short repetitions, the contenders taking turns. `--quick` makes it short.
+//! `cargo bench --bench pair` runs all, `cargo bench --bench pair -- untouched/pool` what is so named; the last run's times
+//! are what the next one's are compared with.
 
 use std::cell::UnsafeCell;
 use std::hint::black_box;
-use std::time::Instant;
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use millpond::BufferPool;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main, measurement::WallTime};
+use millpond::{BufferPool, Builder, ClearPolicy};
+
+/// Lengths in bytes: classes that a thread keeps, one between two of them, and one of those that are kept for all threads.
+const LENS: [usize; 8] = [512, 1 << 10, 4 << 10, 5000, 64 << 10, 256 << 10, 1 << 20, 4 << 20];
+const WRITTEN: [usize; 3] = [1 << 10, 64 << 10, 1 << 20];
 
 thread_local! {
     static STACK: UnsafeCell<Vec<Vec<u8>>> = const { UnsafeCell::new(Vec::new()) };
 }
 
-/// The least nanoseconds per call of each contender.
-fn least<const N: usize>(rounds: usize, calls: usize, mut contenders: [&mut dyn FnMut(usize); N]) -> [f64; N] {
-    let mut best = [f64::MAX; N];
-    for _ in 0..rounds {
-        for (contender, best) in contenders.iter_mut().zip(&mut best) {
-            let start = Instant::now();
-            contender(calls);
-            *best = best.min(start.elapsed().as_secs_f64() * 1e9 / calls as f64);
-        }
-    }
-    best
+fn builder() -> Builder {
+    BufferPool::builder().name("bench")
 }
 
-#[inline(never)]
-fn pool_pairs(pool: &BufferPool, len: usize, calls: usize) {
-    for _ in 0..calls {
-        let lease = pool.get(len).expect("a lease");
-        black_box(lease.as_ptr());
-    }
+fn pool_pair(pool: &BufferPool, len: usize) {
+    let lease = pool.get(len).expect("a lease");
+    black_box(lease.as_ptr());
 }
 
-#[inline(never)]
-fn stack_pairs(len: usize, calls: usize) {
-    for _ in 0..calls {
-        let popped = STACK.with(|stack| {
-            // SAFETY: the thread's own, and nothing else refers to it inside this closure.
-            unsafe { &mut *stack.get() }.pop()
+/// A bare stack of the thread's own: no limit, no statistics, no checks.
+fn stack_pair(len: usize) {
+    let popped = STACK.with(|stack| {
+        // SAFETY: the thread's own, and nothing else refers to it inside this closure.
+        unsafe { &mut *stack.get() }.pop()
+    });
+    let buffer = popped.unwrap_or_else(|| Vec::with_capacity(len));
+    black_box(buffer.as_ptr());
+    STACK.with(|stack| {
+        // SAFETY: as above.
+        unsafe { &mut *stack.get() }.push(buffer);
+    });
+}
+
+fn malloc_pair(len: usize) {
+    let buffer = Vec::<u8>::with_capacity(len);
+    black_box(buffer.as_ptr());
+}
+
+/// Nothing written, statistics on.
+fn untouched(criterion: &mut Criterion) {
+    let mut group = group(criterion, "untouched");
+    let pool = builder().build().expect("a pool");
+    for len in LENS {
+        group.bench_with_input(BenchmarkId::new("pool", len), &len, |bencher, len| {
+            bencher.iter(|| pool_pair(&pool, *len));
         });
-        let buffer = popped.unwrap_or_else(|| Vec::with_capacity(len));
-        black_box(buffer.as_ptr());
+        group.bench_with_input(BenchmarkId::new("stack", len), &len, |bencher, len| bencher.iter(|| stack_pair(*len)));
+        group
+            .bench_with_input(BenchmarkId::new("malloc", len), &len, |bencher, len| bencher.iter(|| malloc_pair(*len)));
+        // The next length's buffers are others.
         STACK.with(|stack| {
-            // SAFETY: as above.
-            unsafe { &mut *stack.get() }.push(buffer);
-        });
-    }
-}
-
-#[inline(never)]
-fn malloc_pairs(len: usize, calls: usize) {
-    for _ in 0..calls {
-        let buffer = Vec::<u8>::with_capacity(len);
-        black_box(buffer.as_ptr());
-    }
-}
-
-fn pairs(rounds: usize) {
-    println!("get + put, nothing written, statistics on; ns per pair");
-    println!("{:>9} {:>8} {:>8} {:>8}   pool / stack", "bytes", "pool", "stack", "malloc");
-    let pool = BufferPool::new("bench").expect("a pool");
-    for len in [512, 1 << 10, 4 << 10, 5000, 64 << 10, 256 << 10, 1 << 20] {
-        let len = black_box(len);
-        let [own, stack, malloc] = least(
-            rounds,
-            100_000,
-            [&mut |calls| pool_pairs(&pool, len, calls), &mut |calls| stack_pairs(len, calls), &mut |calls| {
-                malloc_pairs(len, calls)
-            }],
-        );
-        println!("{len:>9} {own:>8.2} {stack:>8.2} {malloc:>8.2}   {:.2}", own / stack);
-        STACK.with(|stack| {
-            // SAFETY: the thread's own, and nothing else refers to it inside this closure.
+            // SAFETY: as in `stack_pair`.
             unsafe { &mut *stack.get() }.clear();
         });
     }
-    let [alone] = least(rounds, 100_000, [&mut |calls| pool_pairs(&pool, 1000, calls)]);
-    let both = std::thread::scope(|scope| {
-        let run = || least(rounds, 100_000, [&mut |calls| pool_pairs(&pool, 1000, calls)])[0];
-        let threads = [scope.spawn(run), scope.spawn(run)];
-        threads.map(|thread| thread.join().expect("no panic"))
-    });
-    println!("two threads at once: {:.2} and {:.2} of one alone", both[0] / alone, both[1] / alone);
+    group.finish();
 }
 
-/// What looking more closely costs.
-fn modes(rounds: usize) {
-    println!("\nget + put of 64 KiB by mode, nothing written; ns per pair");
-    let pools = ["off", "on", "sample:1000", "sample:100", "sites", "full"].map(|mode| {
-        let check: millpond::Check = mode.parse().expect("a mode");
-        (mode, BufferPool::builder().name("modes").check(check).build().expect("a pool"))
-    });
-    let [off, on, thousand, hundred, sites, full] = &pools;
-    let pairs = |(_, pool): &(&str, BufferPool), calls: usize| pool_pairs(pool, 64 << 10, calls);
-    let times = least(
-        rounds,
-        20_000,
-        [
-            &mut |calls| pairs(off, calls),
-            &mut |calls| pairs(on, calls),
-            &mut |calls| pairs(thousand, calls),
-            &mut |calls| pairs(hundred, calls),
-            &mut |calls| pairs(sites, calls),
-            // Each fills and looks through 64 KiB.
-            &mut |calls| pairs(full, calls / 20),
-        ],
-    );
-    for ((mode, _), time) in pools.iter().zip(times) {
-        // It ran a twentieth of the calls.
-        let time = if *mode == "full" { time * 20.0 } else { time };
-        println!("{mode:>12} {time:>9.1}   {:+.1}", time - times[1]);
+/// Two threads at once: the longer time of both.
+fn two_threads(criterion: &mut Criterion) {
+    let mut group = group(criterion, "two threads");
+    let pool = builder().build().expect("a pool");
+    for len in [1 << 10, 4 << 20] {
+        group.bench_with_input(BenchmarkId::new("pool", len), &len, |bencher, len| {
+            let run = |pairs: u64| {
+                let start = Instant::now();
+                (0..pairs).for_each(|_| pool_pair(&pool, *len));
+                start.elapsed()
+            };
+            bencher.iter_custom(|pairs| {
+                thread::scope(|scope| {
+                    let threads = [scope.spawn(move || run(pairs)), scope.spawn(move || run(pairs))];
+                    threads.map(|thread| thread.join().expect("no panic")).into_iter().max().expect("two")
+                })
+            });
+        });
     }
+    group.finish();
 }
 
-fn main() {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let rounds: usize = if quick { 7 } else { 41 };
-    pairs(rounds);
-    modes(rounds.div_ceil(2));
+/// 64 bytes written by a writer, which knows how many; all of them through the slice, where the pool clears at put, and where
+/// it does not.
+fn written(criterion: &mut Criterion) {
+    let mut group = group(criterion, "written");
+    let clearing = builder().build().expect("a pool");
+    let keeping = builder().clear(ClearPolicy::Never).build().expect("a pool");
+    let fill = |pool: &BufferPool, len: usize| {
+        let mut lease = pool.get(len).expect("a lease");
+        lease.fill(1);
+        black_box(lease.as_ptr());
+    };
+    for len in WRITTEN {
+        group.bench_with_input(BenchmarkId::new("64 bytes", len), &len, |bencher, len| {
+            bencher.iter(|| {
+                let mut writer = clearing.writer(*len).expect("a lease");
+                writer.write_all(&[1; 64]).expect("it fits");
+                black_box(writer.written().as_ptr());
+            });
+        });
+        group.bench_with_input(BenchmarkId::new("all", len), &len, |bencher, len| {
+            bencher.iter(|| fill(&clearing, *len))
+        });
+        group.bench_with_input(BenchmarkId::new("all, not cleared", len), &len, |bencher, len| {
+            bencher.iter(|| fill(&keeping, *len));
+        });
+    }
+    group.finish();
 }
+
+/// What looking more closely costs: 64 KiB, nothing written.
+fn modes(criterion: &mut Criterion) {
+    let mut group = group(criterion, "mode");
+    for mode in ["off", "on", "sample:1000", "sample:100", "sites", "full"] {
+        let pool = builder().check(mode.parse().expect("a mode")).build().expect("a pool");
+        group.bench_function(mode, |bencher| bencher.iter(|| pool_pair(&pool, 64 << 10)));
+    }
+    group.finish();
+}
+
+/// A group of short measurements: a pair takes nanoseconds.
+fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = criterion.benchmark_group(name);
+    group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(800)).sample_size(50);
+    group
+}
+
+criterion_group!(benches, untouched, two_threads, written, modes);
+criterion_main!(benches);
