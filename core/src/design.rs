@@ -35,10 +35,10 @@
 //! entry at once. Left empty until the stack was needed, it made a pair over other idle buffers 4.0 ns instead of 5.2,
 //! and mixed sizes 20 ns instead of 13.6: whether it is empty cannot be guessed there. The stack stands on a null, and a
 //! class that is not cached has a hot entry that is no buffer, so that neither needs a comparison of its own: that and a
-//! gate's word that only gets look at made mixed sizes 9.7 ns instead of 11.3, and a pair 3.3 instead of 3.5. Counters
-//! are written by the owner with plain loads and stores; statistics sum them. A pair is some sixty instructions; what decides its time
-//! beyond that is how long the way of addresses is, thread, cache, magazine, slot, because a put's store must be known
-//! before the next get's load. So the magazines stand inside the cache, and the words of a cache, a magazine and a slot
+//! gate's word that only gets look at made mixed sizes 9.7 ns instead of 11.3, and a pair 3.3 instead of 3.5. Counters are
+//! written by the owner with plain loads and stores; statistics sum them. A pair is some sixty instructions; what decides
+//! its time beyond that is how long the way of addresses is, thread, cache, magazine, slot, because a put's store must be
+//! known before the next get's load. So the magazines stand inside the cache, and the words of a cache, a magazine and a slot
 //! have offsets in their lines that keep a load from looking like it met another's store.
 //!
 //! **The asymmetric lock.** Memory that sleeping threads keep must not be out of reach of `trim`, `maintain`, `close`

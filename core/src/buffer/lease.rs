@@ -29,10 +29,10 @@ pub use put_error::PutError;
 /// What a lease knows of itself beside its memory, in one word:
 ///
 /// ```text
-/// 63   61      43   38    31  30  29                   0
-/// +------+-----+-----+---+---+---+----------------------+
-/// | front|     |class|   | A | C | dirty bytes          |
-/// +------+-----+-----+---+---+---+----------------------+
+/// 63   61         37 32  31  30 29                    0
+/// +------+----------+-----+---+---+----------------------+
+/// | front|          |class| A | C | dirty bytes          |
+/// +------+----------+-----+---+---+----------------------+
 /// ```
 /// The front, the place of the pool's cache in a thread's table, and the class lead a put to its magazine without a
 /// load from the slot: that load would make each put wait for the get before it. *A* for armed says that a canary
@@ -40,14 +40,14 @@ pub use put_error::PutError;
 /// *dirty* says may have been written; all ones stand for the whole length.
 ///
 /// *A* and *C* stand above *dirty* so that one comparison of the lower half tells whether the put has nothing to do:
-/// see [`State::is_clean`]. The class stands where a shift of the upper half leaves it as a distance in magazines.
+/// see [`State::is_clean`].
 #[derive(Copy, Clone)]
 pub(crate) struct State(u64);
 
 const DIRTY_ALL: u64 = (1 << 30) - 1;
 const CLEARED: u64 = 1 << 30;
 const ARMED: u64 = 1 << 31;
-const STATE_CLASS: u32 = 38;
+const STATE_CLASS: u32 = 32;
 const CLASS_MASK: usize = cache::MAGAZINES - 1;
 const STATE_FRONT: u32 = 64 - cache::FRONT_BITS;
 /// The class of a lease that no magazine takes: caches have none for it.
