@@ -113,7 +113,7 @@ fn the_pool_that_an_owner_enters_by_number_is_there() {
     race("owner by number and revoker are never inside together", enter, Guarded::revoke, owns_again);
 }
 
-/// Enters as the fast path of a get does, both ways.
+/// As [`Guarded::own`], by the way of a get that pops.
 fn own_to_pop(guarded: &Guarded) -> bool {
     let entered = guarded.cache.enter_to_pop(guarded.cache.inner);
     if entered {

@@ -453,8 +453,8 @@ impl Lease {
     }
 
     /// Makes the length shorter, for a writer that knows how far it came. Where the pool clears at put, what was written
-    /// beyond is cleared now: nobody knows of it later. A lease that was written past its end keeps its length, so that the put reports it; a longer `len`
-    /// changes nothing.
+    /// beyond is cleared now: nobody knows of it later. A lease that was written past its end keeps its length, so that the
+    /// put reports it; a longer `len` changes nothing.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.len() {
             return;
