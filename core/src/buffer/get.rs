@@ -209,7 +209,7 @@ impl Inner {
         }
     }
 
-    fn capacity_for(&self, len: usize) -> usize {
+    pub(crate) fn capacity_for(&self, len: usize) -> usize {
         match self.table.sizes().get(self.table.index(len)) {
             Some(size) => *size,
             None => len.next_multiple_of(memory::TAIL),
@@ -318,7 +318,7 @@ impl Inner {
     }
 
     #[cold]
-    fn memory_error(&self, len: usize) -> Error {
+    pub(crate) fn memory_error(&self, len: usize) -> Error {
         Error::new(
             ErrorKind::NoMemory,
             format_args!("the system gives pool \"{}\" no memory for {len} bytes; nothing was changed", self.name),

@@ -201,6 +201,19 @@ pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize) {
     }
 }
 
+/// Gives the pages of a mapping back to the system and leaves the addresses: zeroes. Where the system refuses, because the
+/// process locks its memory, the pages are overwritten.
+///
+/// # Safety
+/// The range was mapped by [`map`] and nobody uses it meanwhile.
+pub(crate) unsafe fn empty(base: NonNull<u8>, len: usize) {
+    // SAFETY: the caller's promise.
+    if unsafe { libc::madvise(base.as_ptr().cast(), len, libc::MADV_DONTNEED) } != 0 {
+        // SAFETY: as above.
+        unsafe { clear(base.as_ptr(), len) };
+    }
+}
+
 /// Moves a value to the heap, or returns it when there is no memory: `Box::try_new` is not stable.
 pub(crate) fn try_box<T>(value: T) -> Result<Box<T>, T> {
     const { assert!(size_of::<T>() > 0) };

@@ -11,7 +11,7 @@ mod refusal;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub use super::stock::{Kept, Stock, StockBuffer, StockLease, Watch};
+pub use super::stock::{Kept, Parked, Stock, StockBuffer, StockLease, Watch};
 
 use self::refusal::{busy, no_pool, refuse_put, stale, used_too_much};
 pub(crate) use self::refusal::{foreign, foreign_lease, not_a_lease, not_present};

@@ -4,11 +4,13 @@
 //! of memory that core reads, and calls here only to take buffers and to give them back. How closely the pool looks
 //! changes that: what is to be looked at one by one comes from core (`watched.rs`).
 
+mod parked;
 mod watched;
 
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
+pub use parked::Parked;
 pub use watched::{Kept, StockLease, Watch};
 
 use super::BufferPool;

@@ -293,6 +293,25 @@ fn case(name: &str) {
                 pool.stats().check().expect("the books");
             }
         }
+        "table of the parked" => {
+            let pool = BufferPool::new(name).expect("a pool");
+            let stock = raw::Stock::new(&pool).expect("a stock");
+            let large = stock.lease(40 << 20, false, false, Site::NONE).expect("memory").expect("room").lease;
+            refuse(TABLE);
+            let mut leases: Vec<_> = std::iter::from_fn(|| pool.get(100).ok()).collect();
+            let mut parked = stock.put_parked(large.id, Site::NONE).expect("live");
+            leases.push(pool.get(100).expect("the slot of the one that ended"));
+            let error = stock.lease_parked(&mut parked, 40 << 20, false, Site::NONE).expect_err("no slot");
+            refuse(0);
+            assert_eq!((error.kind(), parked.is_some()), (ErrorKind::NoMemory, true), "{error}");
+            leases.pop();
+            let again =
+                stock.lease_parked(&mut parked, 40 << 20, false, Site::NONE).expect("memory").expect("room").lease;
+            assert_eq!(again.data, large.data);
+            raw::put(pool.id(), again.id, None, Site::NONE).expect("live");
+            drop(leases);
+            pool.stats().check().expect("the books");
+        }
         _ => unreachable!("{name}"),
     }
     assert!(times() > 0, "{name}: nothing was refused");
@@ -350,7 +369,7 @@ fn without_a_heap_what_is_only_remembered_is_forgotten() {
 
 #[test]
 fn without_room_for_slots_there_is_no_lease_and_nothing_is_lost() {
-    for name in ["reserve", "table", "table of the heap"] {
+    for name in ["reserve", "table", "table of the heap", "table of the parked"] {
         passes(name);
     }
 }

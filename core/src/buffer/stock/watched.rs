@@ -67,8 +67,13 @@ impl Stock {
     /// # Errors
     /// As [`raw::try_get`]; `EXHAUSTED` only of a get that was told to fail.
     pub fn lease(&self, len: usize, unbounded: bool, guard: bool, site: Site) -> Result<Option<StockLease>> {
+        self.pool.inner().admit(len)?;
+        self.serve(len, unbounded, guard, site)
+    }
+
+    /// As [`lease`](Stock::lease), of a length that was admitted.
+    pub(super) fn serve(&self, len: usize, unbounded: bool, guard: bool, site: Site) -> Result<Option<StockLease>> {
         let inner = self.pool.inner();
-        inner.admit(len)?;
         let guard = guard && len <= LEN_MAX;
         let guarded = if guard { inner.create_guarded(len) } else { None };
         let entry = match guarded {
@@ -85,13 +90,19 @@ impl Stock {
                 Err(error) => return Err(error),
             },
         };
+        Ok(Some(self.lend(entry, len, site)))
+    }
+
+    /// Makes the lease of a buffer whose get is counted.
+    pub(super) fn lend(&self, entry: Entry, len: usize, site: Site) -> StockLease {
+        let inner = self.pool.inner();
         inner.record(entry, len, site);
         let id = entry.slot.handle.load(Ordering::Relaxed);
         if inner.has_canaries() {
             put::arm(entry, len, id);
         }
         let lease = RawLease { id, data: entry.data, len, capacity: entry.slot.capacity() };
-        Ok(Some(StockLease { lease, guarded: guard::is_guarded(entry.slot) }))
+        StockLease { lease, guarded: guard::is_guarded(entry.slot) }
     }
 
     /// Counts a lease that was to be guarded and is not, because its owner cannot show memory of ours.
