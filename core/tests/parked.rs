@@ -133,7 +133,7 @@ fn only_oversized_leases_of_a_pool_that_does_not_look_closely_are_parked() {
     let looked_at = take(&full_stock, LEN);
     let (closed, closed_stock) = made("on", usize::MAX);
     let late = take(&closed_stock, LEN);
-    closed.close();
+    closed.close().expect("not the default pool");
     for (pool, stock, lease) in
         [(&pool, &stock, guarded), (&full, &full_stock, looked_at), (&closed, &closed_stock, late)]
     {
@@ -147,7 +147,7 @@ fn only_oversized_leases_of_a_pool_that_does_not_look_closely_are_parked() {
     pool.set_check(Check::Full).expect("not off");
     put(&pool, &again(&stock, &mut parked, LEN).expect("room"));
     assert!(parked.is_some());
-    pool.close();
+    pool.close().expect("not the default pool");
     let error = stock.lease_parked(&mut parked, LEN, false, Site::NONE).expect_err("closed");
     assert_eq!((error.kind(), parked.is_some()), (ErrorKind::Closed, true));
 }
@@ -157,7 +157,7 @@ fn a_write_past_the_end_is_found() {
     let (pool, stock) = made("on", usize::MAX);
     let lease = take(&stock, LEN);
     // SAFETY: inside the capacity and its tail.
-    unsafe { lease.lease.data.add(LEN).write(7) };
+    unsafe { lease.lease.data.wrapping_add(LEN).write(7) };
     let error = stock.put_parked(lease.lease.id, Site::NONE).expect_err("an overrun");
     assert_eq!((error.kind(), pool.stats().overruns, pool.stats().check()), (ErrorKind::Overrun, 1, Ok(())));
     assert_eq!(pool.stats().in_use, 0);
@@ -165,7 +165,7 @@ fn a_write_past_the_end_is_found() {
     let (_pool, stock) = made("off", usize::MAX);
     let lease = take(&stock, LEN);
     // SAFETY: as above.
-    unsafe { lease.lease.data.add(LEN).write(7) };
+    unsafe { lease.lease.data.wrapping_add(LEN).write(7) };
     assert!(park(&stock, &lease).is_some());
 }
 

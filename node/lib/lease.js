@@ -408,7 +408,7 @@ class Lease {
     slab.row[slab.at] = 0
     try {
       if (slab.kind < 0) {
-        this.#putOwn(slab, touched ? used : 0, detach || !touched)
+        this.#putOwn(slab, touched, touched ? used : 0, detach || !touched)
       } else {
         slab.magazine.countPut()
         station.counters[REQUESTED] -= this.#length
@@ -422,16 +422,21 @@ class Lease {
   }
 
   /** Puts a lease that core knows itself. */
-  #putOwn(slab, used, detach) {
+  #putOwn(slab, touched, used, detach) {
     const station = this.#station
     const known = places.get(this)
     const here = known !== undefined || station.recordSites ? callSite() : 0
     if (known !== undefined) known.put = here
     const whole = slab.whole && station.external
-    if (detach || !(slab.guarded || station.keeps)) {
-      native.putOwn(station.number, slab.index, slab.arrayBuffer, used, here, whole)
-    } else if (native.putKept(station.number, slab.index, slab.arrayBuffer, used, here, whole)) {
-      station.linger(slab)
+    const { number } = station
+    if (!detach && (slab.guarded || station.keeps)) {
+      if (native.putKept(number, slab.index, slab.arrayBuffer, used, here, whole)) station.linger(slab)
+    } else if (station.parks(slab)) {
+      // From here on nobody else has the ArrayBuffer.
+      if (touched) station.renew(slab)
+      if (native.putParked(number, slab.index, slab.arrayBuffer, used, here, whole)) station.park(slab)
+    } else {
+      native.putOwn(number, slab.index, slab.arrayBuffer, used, here, whole)
     }
   }
 

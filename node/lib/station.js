@@ -143,6 +143,10 @@ class Station {
     /** Buffers of leases that are over whose ArrayBuffers are alive, the oldest first. */
     this.kept = []
     this.keptBytes = 0
+    /** The last oversized buffer that was put: its ArrayBuffer waits here, without memory, for the next such lease. */
+    this.parked = null
+    /** It has been there since before the last decay. */
+    this.parkedLong = false
     this.look()
     this.pool = undefined
     // A clock that costs little: read again after some gets, and when the event loop has turned. The time is in an
@@ -230,10 +234,13 @@ class Station {
       this.misuse('NO_MEMORY', length, 0, 0, site)
     }
     for (let tries = 0; ; tries++) {
-      const arrayBuffer = native.takeOwn(this.number, length, unbounded, guard, site)
+      const parked = this.parked
+      const shown = native.takeOwn(this.number, length, unbounded, guard, site, parked?.index)
       if (scratch[0] >= 0) {
         const guarded = scratch[3] !== 0
-        const slab = this.admit(arrayBuffer, -1)
+        const here = parked !== null && scratch[0] === parked.index
+        if (here) this.parked = null
+        const slab = this.admit(here ? parked.arrayBuffer : shown, -1)
         slab.guarded = guarded
         return slab
       }
@@ -310,9 +317,30 @@ class Station {
     return slab.bytes
   }
 
+  /** Says whether a put of a lease of its own leaves its ArrayBuffer here: nobody else may have it. */
+  parks(slab) {
+    return transfer !== undefined && this.external && !this.own && !slab.guarded && slab.bytes > this.largest
+  }
+
+  /** Keeps the ArrayBuffer of an oversized lease that is over, instead of the one before it. */
+  park(slab) {
+    this.endParked()
+    this.parked = slab
+    this.parkedLong = false
+  }
+
+  /** Ends the ArrayBuffer that waits for an oversized lease, if there is one. */
+  endParked() {
+    const slab = this.parked
+    if (slab === null) return
+    this.parked = null
+    native.endParked(this.number, slab.index, slab.arrayBuffer)
+  }
+
   /** Gives back every idle buffer. Returns the bytes. */
   flush() {
     let bytes = 0
+    this.endParked()
     while (this.kept.length > 0) bytes += this.endKept()
     for (const magazine of this.magazines) {
       while (magazine.count > 0) {
@@ -325,6 +353,8 @@ class Station {
 
   /** Gives back by halves what was never needed since the last look. */
   decay() {
+    if (this.parkedLong) this.endParked()
+    this.parkedLong = true
     for (const magazine of this.magazines) {
       let unused = Math.ceil(magazine.low / 2)
       while (unused-- > 0) {

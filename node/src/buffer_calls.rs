@@ -14,6 +14,8 @@ exports! {
     c"takeOwn" => take_own,
     c"give" => give,
     c"putOwn" => put_own,
+    c"putParked" => put_parked,
+    c"endParked" => end_parked,
     c"putKept" => put_kept,
     c"endKept" => end_kept,
     c"putForeign" => put_foreign,
@@ -43,14 +45,14 @@ fn buffer(call: &Call<'_>) -> Outcome<(Rc<Station>, Rc<Slab>)> {
 }
 
 fn token(slab: &Slab) -> Outcome<u64> {
-    match slab.origin {
+    match slab.origin() {
         Origin::Stock { token, .. } => Ok(token),
         Origin::Own { .. } => Err(internal("the buffer has no size class")),
     }
 }
 
 fn own(slab: &Slab) -> Outcome<u64> {
-    match slab.origin {
+    match slab.origin() {
         Origin::Own { lease } => Ok(lease),
         Origin::Stock { .. } => Err(internal("the buffer has a size class")),
     }
@@ -61,11 +63,20 @@ fn take(call: &Call<'_>) -> Outcome<Value> {
     Station::take(&station(call)?, call.js, call.size(1)?)
 }
 
-/// takeOwn(station, length, unbounded, guard, site) -> the same, for a lease that core knows itself; scratch: index, or -1
-/// when the limit is reached, length, capacity, whether it is guarded
+/// takeOwn(station, length, unbounded, guard, site, parked) -> the same, for a lease that core knows itself; scratch: index, or
+/// -1 when the limit is reached, length, capacity, whether it is guarded. `parked`: the index of what putParked left, or
+/// undefined; a lease that stands there has that index, and undefined is returned.
 fn take_own(call: &Call<'_>) -> Outcome<Value> {
+    let station = station(call)?;
+    let (length, unbounded, guard) = (call.size(1)?, call.boolean(2)?, call.boolean(3)?);
     let site = handover::site(call.number(4)?);
-    Station::take_own(&station(call)?, call.js, call.size(1)?, call.boolean(2)?, call.boolean(3)?, site)
+    match call.size_or_none(5)? {
+        Some(parked) if !guard => {
+            let slab = station.slab(parked)?;
+            Station::take_parked(&station, call.js, &slab, length, unbounded, site)
+        }
+        _ => Station::take_own(&station, call.js, length, unbounded, guard, site),
+    }
 }
 
 /// give(station, index, arrayBuffer, dirty, put): gives a buffer back to core, at a put or from the magazine.
@@ -98,6 +109,40 @@ fn put_own(call: &Call<'_>) -> Outcome<Value> {
         station.stock().look_behind(lease, site)?;
     }
     raw::put(station.pool().id(), lease, Some(used), site)?;
+    call.undefined()
+}
+
+/// putParked(station, index, arrayBuffer, used, site, whole) -> whether the mapping stays, for takeOwn or endParked; as putOwn
+/// if not. Nobody but the caller has the ArrayBuffer.
+fn put_parked(call: &Call<'_>) -> Outcome<Value> {
+    let (station, slab) = buffer(call)?;
+    let lease = own(&slab)?;
+    let array_buffer = call.value(2)?;
+    slab.verify(call.js, array_buffer)?;
+    let site = handover::site(call.number(4)?);
+    let looked = if call.boolean(5)? { station.stock().look_behind(lease, site) } else { Ok(()) };
+    match looked.and_then(|()| station.stock().put_parked(lease, site)) {
+        Ok(Some(parked)) => {
+            slab.park(parked);
+            call.js.boolean(true)
+        }
+        Ok(None) => {
+            put_own(call)?;
+            call.js.boolean(false)
+        }
+        Err(error) => {
+            // Of an overrun the memory is gone: no JavaScript has run since, and none sees it below.
+            slab.seal(call.js, array_buffer)?;
+            slab.leave();
+            Err(error.into())
+        }
+    }
+}
+
+/// endParked(station, index, arrayBuffer): ends what putParked left
+fn end_parked(call: &Call<'_>) -> Outcome<Value> {
+    let (_, slab) = buffer(call)?;
+    slab.end_parked(call.js, call.value(2)?)?;
     call.undefined()
 }
 
@@ -152,7 +197,7 @@ fn put_foreign(call: &Call<'_>) -> Outcome<Value> {
     }
     let length = call.size(3)?;
     let (got, here) = (handover::site(call.number(4)?), handover::site(call.number(5)?));
-    let error: Error = match slab.origin {
+    let error: Error = match slab.origin() {
         Origin::Stock { token, .. } => station.stock().foreign(token, length, got, here),
         Origin::Own { lease } => match raw::put(station.pool().id(), lease, None, here) {
             Err(error) => error,
@@ -167,7 +212,7 @@ fn lose(call: &Call<'_>) -> Outcome<Value> {
     let (station, slab) = buffer(call)?;
     let length = call.size(2)?;
     slab.leave();
-    match slab.origin {
+    match slab.origin() {
         Origin::Stock { token, .. } => station.stock().lose(token, length)?,
         Origin::Own { lease } => raw::lose(station.pool().id(), lease)?,
     }
@@ -213,7 +258,7 @@ fn detach(call: &Call<'_>) -> Outcome<Value> {
     let length = call.size(3)?;
     slab.verify(call.js, array_buffer)?;
     let room = room_for_detached()?;
-    let owned = match slab.origin {
+    let owned = match slab.origin() {
         Origin::Stock { token, .. } => station.stock().detach(token, length)?,
         Origin::Own { lease } => raw::detach(station.pool().id(), lease)?,
     };
@@ -230,7 +275,7 @@ fn detach(call: &Call<'_>) -> Outcome<Value> {
 fn send(call: &Call<'_>) -> Outcome<Value> {
     let (station, slab) = buffer(call)?;
     let rows = station.rows();
-    let mut moved = Moved::new(station.pool().clone(), slab.origin, slab.data());
+    let mut moved = Moved::new(station.pool().clone(), slab.origin(), slab.data());
     moved.bytes = slab.bytes;
     moved.capacity = slab.capacity;
     moved.length = call.size(3)?;

@@ -13,8 +13,8 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use millpond::raw::Kept;
-use millpond::{ClearPolicy, Detached, raw};
+use millpond::raw::{Kept, Parked, StockLease};
+use millpond::{ClearPolicy, Detached, Site, raw};
 use napi_sys as sys;
 
 use crate::environment::no_memory;
@@ -40,13 +40,15 @@ enum State {
     Held,
     /// The lease is over, and core keeps the memory for the ArrayBuffer that JavaScript still has.
     Kept,
+    /// The lease is over, and the mapping waits without pages for the next one; only the station has the ArrayBuffer.
+    Parked,
     /// It left: given back, lost, detached, or handed to another thread.
     Gone,
 }
 
 /// One buffer of a station.
 pub(crate) struct Slab {
-    pub origin: Origin,
+    origin: Cell<Origin>,
     pub index: usize,
     /// Tells buffers apart that had the same index one after the other.
     pub serial: f64,
@@ -58,6 +60,7 @@ pub(crate) struct Slab {
     station: Rc<Station>,
     state: Cell<State>,
     kept: RefCell<Option<Kept>>,
+    parked: RefCell<Option<Parked>>,
     /// ArrayBuffers over the memory whose finalizer has not run yet.
     wraps: Cell<u32>,
     /// True once JavaScript had an ArrayBuffer over the memory; false where it works in V8's own.
@@ -75,7 +78,7 @@ impl Slab {
         capacity: usize,
     ) -> Outcome<Rc<Slab>> {
         let slab = Slab {
-            origin,
+            origin: Cell::new(origin),
             index,
             serial,
             bytes,
@@ -84,10 +87,15 @@ impl Slab {
             station,
             state: Cell::new(State::Held),
             kept: RefCell::new(None),
+            parked: RefCell::new(None),
             wraps: Cell::new(0),
             wrapped: Cell::new(false),
         };
         Rc::new(slab, "a buffer's state")
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin.get()
     }
 
     pub(crate) fn data(&self) -> *mut u8 {
@@ -197,9 +205,46 @@ impl Slab {
         }
     }
 
+    /// The lease is over; its mapping and the ArrayBuffer over it, which nobody but the station may have, wait for the next
+    /// one.
+    pub(crate) fn park(&self, parked: Parked) {
+        self.state.set(State::Parked);
+        self.station.rows().clear(self.index);
+        self.parked.replace(Some(parked));
+    }
+
+    /// Takes a lease that may stand where this slab's last one did; tells whether it does.
+    pub(crate) fn take_parked(&self, len: usize, unbounded: bool, site: Site) -> Outcome<Option<(StockLease, bool)>> {
+        if self.state.get() != State::Parked {
+            return Err(internal("nothing was parked"));
+        }
+        let mut parked = self.parked.borrow_mut();
+        let Some(taken) = self.station.stock().lease_parked(&mut parked, len, unbounded, site)? else {
+            return Ok(None);
+        };
+        let here = parked.is_none();
+        if here {
+            self.origin.set(Origin::Own { lease: taken.lease.id });
+            self.state.set(State::Held);
+        }
+        Ok(Some((taken, here)))
+    }
+
+    /// Ends what `park` began: detaches the ArrayBuffer and unmaps the memory.
+    pub(crate) fn end_parked(&self, js: Js, array_buffer: Value) -> Outcome<()> {
+        if self.state.get() != State::Parked {
+            return Err(internal("nothing was parked"));
+        }
+        self.compare(js, array_buffer)?;
+        call!(js, napi_detach_arraybuffer(array_buffer))?;
+        self.leave();
+        drop(self.parked.take());
+        Ok(())
+    }
+
     /// Returns the handle of the lease that is out, if core knows it.
     pub(crate) fn live_lease(&self) -> Option<u64> {
-        match self.origin {
+        match self.origin() {
             Origin::Own { lease } if self.state.get() == State::Held => Some(lease),
             _ => None,
         }
@@ -229,6 +274,12 @@ impl Slab {
         match self.state.get() {
             State::Held => self.reclaim(js),
             State::Kept if js.is_none() => self.abandon_kept(),
+            // Nobody but the station ever had this ArrayBuffer, on whatever thread.
+            State::Parked => {
+                self.leave();
+                drop(self.parked.take());
+                self.station.drop_if_released();
+            }
             State::Kept => {
                 self.leave();
                 drop(self.kept.take());
@@ -249,11 +300,11 @@ impl Slab {
         let pool = self.station.pool();
         let leased = (length > 0.0).then(|| length as usize - 1);
         // Each call can fail only for a token that core does not know; nobody is there to be told.
-        let _ = match (self.origin, leased) {
+        let _ = match (self.origin(), leased) {
             (Origin::Stock { token, .. }, Some(length)) if doubtful => stock.lose(token, length),
             (Origin::Stock { token, .. }, Some(length)) => stock.leaked(token, length),
             (Origin::Stock { token, .. }, None) => {
-                self.station.one_less_idle(self.origin);
+                self.station.one_less_idle(self.origin());
                 if doubtful { stock.retire(token) } else { self.give_idle(token, if exposed { self.bytes } else { 0 }) }
             }
             (Origin::Own { lease }, _) if doubtful => raw::lose(pool.id(), lease),

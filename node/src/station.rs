@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use millpond::raw::{self, Stock};
+use millpond::raw::{self, Stock, StockLease};
 use millpond::{BufferPool, Site};
 
 use crate::environment::Environment;
@@ -162,10 +162,39 @@ impl Station {
             this.environment.scratch(&[-1.0]);
             return js.undefined();
         };
+        Station::show_own(this, js, taken, site)
+    }
+
+    /// As [`take_own`](Station::take_own) without a guard, where the last lease of `slab` stood if this one fits there; the
+    /// ArrayBuffer is the one that JavaScript has then, and undefined is returned, with the slab's index in the scratch array.
+    pub(crate) fn take_parked(
+        this: &Rc<Station>,
+        js: Js,
+        slab: &Slab,
+        length: usize,
+        unbounded: bool,
+        site: Site,
+    ) -> Outcome<Value> {
+        let Some((taken, here)) = slab.take_parked(length, unbounded, site)? else {
+            this.environment.scratch(&[-1.0]);
+            return js.undefined();
+        };
+        if !here {
+            return Station::show_own(this, js, taken, site);
+        }
+        // The row is there: the slab's last lease had it.
+        this.rows.start(slab.index, slab.capacity, taken.lease.id)?;
+        this.environment.scratch(&[slab.index as f64, slab.bytes as f64, slab.capacity as f64, 0.0, 0.0, slab.serial]);
+        js.undefined()
+    }
+
+    /// Shows a lease that core knows itself.
+    fn show_own(this: &Rc<Station>, js: Js, taken: StockLease, site: Site) -> Outcome<Value> {
+        let external = this.environment.external();
         let lease = taken.lease;
         let origin = Origin::Own { lease: lease.id };
         // What JavaScript writes behind the length is found at the put; of V8's memory it sees the length only.
-        let bytes = if external { lease.capacity } else { length }.max(1);
+        let bytes = if external { lease.capacity } else { lease.len }.max(1);
         let (_, shown) = Station::admit(this, js, origin, lease.data, bytes, lease.capacity).inspect_err(|_| {
             // The lease was made just now and nobody saw it.
             let _ = raw::put(this.pool.id(), lease.id, Some(0), site);
