@@ -36,8 +36,8 @@ use crate::text;
 ///     clear: When bytes are zeroed between tenants: "on_put", "on_get", or "never" (contents are unspecified: for
 ///         pools with one tenant).
 ///     alignment: Of every buffer, a power of two from 64 to 2097152 bytes; 64 if left out.
-///     thread_cache_bytes: Idle memory each thread keeps for itself; 8 MiB if left out, 0 for none. Classes share it evenly,
-///         from the smallest, as many as get a buffer each.
+///     thread_cache_bytes: Idle memory each thread keeps for itself; 16 MiB if left out, 0 for none. Classes share it,
+///         from the smallest, as many as leave half of it with one buffer each.
 ///     check: How closely the pool looks at its leases: "off", "on", "sites" (places and threads of gets and puts are
 ///         recorded), "sample:N" (each N-th lease of up to 1 MiB stands on guarded pages, see report_faults) or "full"
 ///         (as "sites", and buffers are filled with a pattern and used again late). What the environment variable

@@ -79,10 +79,10 @@ impl ThreadCache {
     /// Makes an empty cache that holds at most `budget` bytes. `None` without memory.
     pub(crate) fn new(inner: &Inner, home: usize, budget: usize) -> Option<Box<ThreadCache>> {
         let sizes = inner.table.sizes();
-        let (cached, share) = shares(sizes, budget);
+        let (cached, kept) = shares(sizes, budget);
         let mut magazines = [const { Magazine::full() }; MAGAZINES];
-        for (magazine, size) in magazines.iter_mut().zip(&sizes[..cached]) {
-            *magazine = Magazine::empty(kept_of(share, *size))?;
+        for (magazine, count) in magazines.iter_mut().zip(&kept[..cached]) {
+            *magazine = Magazine::empty(*count)?;
         }
         let mut counts = Vec::new();
         counts.try_reserve_exact(sizes.len() + 1).ok()?;
@@ -281,25 +281,28 @@ impl ThreadCache {
     }
 }
 
-/// Says how many classes, from the smallest, are cached with `budget` bytes, and how many bytes each may hold: the
-/// same for all, and at least one buffer of the largest.
-fn shares(sizes: &[usize], budget: usize) -> (usize, usize) {
-    (1..=sizes.len().min(MAGAZINES - 1))
-        .rev()
-        .map(|classes| (classes, budget / classes))
-        .find(|(classes, share)| *share >= sizes[classes - 1])
-        .unwrap_or((0, 0))
-}
-
-/// Says how many buffers of a size a thread keeps at most, of a class that may hold `share` bytes.
-fn kept_of(share: usize, size: usize) -> usize {
-    (share / size).min(MAGAZINE_MAX + 1)
+/// Says of how many classes, from the smallest, a thread keeps buffers with `budget` bytes, and how many of each: of as many
+/// classes as can have an equal part of it each that holds a buffer, or as leave half of it when each has one buffer. What
+/// is left then is divided equally, but for what small classes cannot use.
+fn shares(sizes: &[usize], budget: usize) -> (usize, [usize; MAGAZINES]) {
+    let mut kept = [0; MAGAZINES];
+    let sizes = &sizes[..sizes.len().min(MAGAZINES - 1)];
+    let of_one = |classes: usize| sizes[..classes].iter().sum::<usize>();
+    let fits = |classes: &usize| budget / classes >= sizes[classes - 1] || of_one(*classes) <= budget / 2;
+    let cached = (1..=sizes.len()).rev().find(fits).unwrap_or(0);
+    let mut rest = budget.saturating_sub(of_one(cached));
+    for (class, size) in sizes[..cached].iter().enumerate() {
+        let more = (rest / (cached - class) / size).min(MAGAZINE_MAX);
+        rest -= more * size;
+        kept[class] = more + 1;
+    }
+    (cached, kept)
 }
 
 /// Returns the most bytes that a cache with `budget` bytes ever holds.
 pub(crate) fn most_kept(sizes: &[usize], budget: usize) -> usize {
-    let (cached, share) = shares(sizes, budget);
-    sizes[..cached].iter().map(|size| kept_of(share, *size) * size).sum()
+    let (_, kept) = shares(sizes, budget);
+    sizes.iter().zip(kept).map(|(size, count)| size * count).sum()
 }
 
 /// Caches that are found with one load: those of pools whose numbers differ in the lowest bits.
@@ -488,27 +491,46 @@ mod tests {
         }
     }
 
+    /// Says of each class how many buffers are kept.
+    fn kept(sizes: &[usize], budget: usize) -> Vec<usize> {
+        let (cached, kept) = shares(sizes, budget);
+        assert!(kept[cached..].iter().all(|count| *count == 0));
+        assert!(most_kept(sizes, budget) <= budget);
+        kept[..cached].to_vec()
+    }
+
     #[test]
-    fn classes_share_the_budget_and_hold_one_buffer_at_least() {
+    fn as_many_classes_as_get_a_buffer_each_share_the_budget() {
         let sizes = [512, 4096, 65536, 4 << 20];
         for (budget, expected) in [
-            (0, (0, 0)),
-            (511, (0, 0)),
-            (512, (1, 512)),
-            (8191, (1, 8191)),
-            (8192, (2, 4096)),
-            (3 * 65536 - 1, (2, (3 * 65536 - 1) / 2)),
-            (3 * 65536, (3, 65536)),
-            (4 * (4 << 20) - 1, (3, (4 * (4 << 20) - 1) / 3)),
-            (4 * (4 << 20), (4, 4 << 20)),
+            (0, vec![]),
+            (511, vec![]),
+            (512, vec![1]),
+            (8191, vec![15]),
+            // Equal parts that hold one each.
+            (8192, vec![4, 1]),
+            // One each is half of it.
+            (2 * (512 + 4096 + 65536) - 1, vec![133, 17]),
+            (2 * (512 + 4096 + 65536), vec![46, 6, 1]),
+            (3 * 65536, vec![83, 11, 1]),
+            (2 * (70144 + (4 << 20)) - 1, vec![257, 257, 112]),
+            (2 * (70144 + (4 << 20)), vec![257, 257, 24, 1]),
+            (1 << 30, vec![257, 257, 257, 251]),
         ] {
-            assert_eq!(shares(&sizes, budget), expected, "{budget}");
+            assert_eq!(kept(&sizes, budget), expected, "{budget}");
         }
+        assert_eq!(kept(&[1 << 30], 1 << 30), [1]);
+        assert_eq!(kept(&[1 << 30], (1 << 30) - 1), []);
+        // Two of one size have equal parts, which hold one each, though half of the budget is not left.
+        assert_eq!(kept(&[4096, 4160], 2 * 4160), [1, 1]);
+    }
+
+    #[test]
+    fn a_thread_keeps_no_more_classes_than_it_has_magazines_and_no_more_buffers_than_fit() {
         let many: Vec<usize> = (1..=100).map(|n| n * 64).collect();
-        assert_eq!(shares(&many, 64 << 20).0, MAGAZINES - 1);
-        // Of small ones as many as a magazine has room for, the hot one and 256; of others what the share holds.
-        assert_eq!(most_kept(&[512, 4096, 2 << 20], 2 << 20), 257 * 512 + 256 * 4096);
-        assert_eq!(shares(&[1 << 30], 1 << 30), (1, 1 << 30));
-        assert_eq!(shares(&[1 << 30], (1 << 30) - 1), (0, 0));
+        assert_eq!(kept(&many, 64 << 20), [MAGAZINE_MAX + 1; MAGAZINES - 1]);
+        // Of the default classes with the default budget: those up to 4 MiB.
+        let defaults = [512, 1024, 4096, 16384, 65536, 262_144, 1 << 20, 4 << 20, 16 << 20];
+        assert_eq!(kept(&defaults, 16 << 20), [257, 257, 257, 119, 30, 8, 2, 1]);
     }
 }
