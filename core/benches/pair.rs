@@ -1,8 +1,8 @@
 //! Measures one get and put by itself, on criterion: for those who change their way. What a program would take instead is
 //! measured by `make bench`, in turns with the pool.
 //!
-//! `cargo bench --bench pair` runs all, `cargo bench --bench pair -- untouched/pool` what is so named; the last run's times
-//! are what the next one's are compared with.
+//! `cargo bench -p millpond-benches` runs all, `cargo bench -p millpond-benches -- untouched/pool` what is so named; the last
+//! run's times are what the next one's are compared with.
 
 use std::cell::UnsafeCell;
 use std::hint::black_box;

@@ -90,7 +90,7 @@ fn every_package_has_the_same_version() {
 
     let workspace = text("Cargo.toml");
     assert_eq!(workspace.matches(&format!("version = \"{VERSION}\"")).count(), 2, "the version and the core's");
-    for member in ["core", "ffi-c", "python", "node", "tests"] {
+    for member in ["core", "core/benches", "ffi-c", "python", "node", "tests"] {
         let manifest = text(&format!("{member}/Cargo.toml"));
         for inherited in ["version", "edition", "rust-version", "license"] {
             assert!(

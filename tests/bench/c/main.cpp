@@ -37,6 +37,8 @@ constexpr peer_entry peers[] = {
     {"millpond-cache", nullptr, "thread_cache_bytes for all that the work holds, and limits for it", "pair depth256 held256 twothreads"},
     {"millpond-pmr-cache-noclear", nullptr, "millpond::memory_resource over such a pool that never clears", "twothreads"},
     {"checked-list", nullptr, "floor: a shared library's thread-local list; put is a compare-and-swap of an 8-byte handle and a push", "pair"},
+    {"pmr-locked-list", nullptr, "floor: a std::pmr::memory_resource that is one list of idle blocks under one std::mutex", "twothreads pc"},
+    {"pmr-locked-list+spin", nullptr, "floor: the same under a lock that spins and never sleeps", "twothreads pc"},
     {"glibc", nullptr, nullptr, ""},
     {"glibc-tuned", nullptr, "glibc with MALLOC_MMAP_MAX_=0 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=17179869184", ""},
     {"calloc", nullptr, nullptr, zeroing},
@@ -123,6 +125,8 @@ figures measured(const std::string &peer, const std::string &work, std::size_t s
     if (peer == "millpond-pmr") return run<pmr<own_resource<clearing>>>(work, size, seconds, skip);
     if (peer == "millpond-pmr-noclear") return run<pmr<own_resource<not_clearing>>>(work, size, seconds, skip);
     if (peer == "calloc") return run<zeroed_heap>(work, size, seconds, skip);
+    if (peer == "pmr-locked-list") return run<pmr<locked_list<std::mutex>>>(work, size, seconds, skip);
+    if (peer == "pmr-locked-list+spin") return run<pmr<locked_list<spin_lock>>>(work, size, seconds, skip);
     if (peer == "pmr-sync") return run<pmr<standard_pool>>(work, size, seconds, skip);
     if (peer == "boost-pool") return run<boost_pool<no_mutex>>(work, size, seconds, skip);
     if (peer == "boost-pool+mutex") return run<boost_pool<std::mutex>>(work, size, seconds, skip);

@@ -7,9 +7,11 @@
 #include <millpond.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <memory_resource>
 #include <mutex>
 #include <new>
@@ -182,6 +184,62 @@ public:
 private:
     millpond::pool pool_;
     millpond::memory_resource resource_;
+};
+
+// Waits without ever sleeping.
+class spin_lock {
+public:
+    void lock() {
+        while (taken_.exchange(true, std::memory_order_acquire))
+            while (taken_.load(std::memory_order_relaxed))
+                __builtin_ia32_pause();
+    }
+    // Release: pairs with the acquire in lock().
+    void unlock() { taken_.store(false, std::memory_order_release); }
+
+private:
+    std::atomic<bool> taken_{false};
+};
+
+// The blocks of one size that no thread keeps for itself, with one lock for all of them. What lies idle is counted under the
+// lock, and the places of the first few are on its line: one line goes from thread to thread.
+template <typename Mutex> class locked_list : std::pmr::memory_resource {
+public:
+    explicit locked_list(shape) {}
+    locked_list(const locked_list &) = delete;
+    ~locked_list() override {
+        while (count_ > 0)
+            std::free(idle_[--count_]);
+    }
+    std::pmr::memory_resource *resource() { return this; }
+
+private:
+    void *do_allocate(std::size_t bytes, std::size_t) override {
+        {
+            const std::lock_guard<Mutex> guard(mutex_);
+            if (count_ > 0)
+                return idle_[--count_];
+        }
+        void *memory = std::malloc(bytes);
+        if (memory == nullptr)
+            die("malloc", "no memory");
+        return memory;
+    }
+    void do_deallocate(void *memory, std::size_t, std::size_t) override {
+        {
+            const std::lock_guard<Mutex> guard(mutex_);
+            if (count_ < std::size(idle_)) {
+                idle_[count_++] = memory;
+                return;
+            }
+        }
+        std::free(memory);
+    }
+    bool do_is_equal(const std::pmr::memory_resource &other) const noexcept override { return this == &other; }
+
+    alignas(128) Mutex mutex_;
+    std::size_t count_ = 0;
+    void *idle_[512];
 };
 
 struct no_mutex {

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .plan import size_text
+from .run import Row
 from .tables import duration
 from .targets import Figure, Found, Key, Verdict
 
 # The floors of a work by program: what each does is said of it at the head of the report.
 _PAIR, _BURST = ("registers only", "vec-stack", "locked-list"), ("kept", "kept-spread")
+_SHARED = ("pmr-locked-list", "pmr-locked-list+spin")
 _MIXED = ("vec-stack", "vec-stack+record", "vec-stack+record+pages")
 FLOORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Rust", "pair"): _PAIR,
@@ -23,6 +25,8 @@ FLOORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Rust", "mixed1m"): _MIXED,
     ("Rust", "clear64"): ("vec-stack+memset",),
     ("C and C++", "pair"): ("checked-list",),
+    ("C and C++", "twothreads"): _SHARED,
+    ("C and C++", "pc"): _SHARED,
     ("Node", "pair"): ("detach alone", "detach alone, cleared", "show and detach alone"),
     ("Node", "turn"): ("array pool",),
 }
@@ -65,8 +69,9 @@ def row(found: Found, verdict: Verdict, own: Key, figures: list[Figure]) -> list
     rest = f" and {len(against) - 5} more" if len(against) > 5 else ""
     lines = [f"    {program}, {work} {size_text(size)}: {name} {shown(mine)}" + (f"; {', '.join(against[:5])}{rest}" if against else "")]
     lines += [f"      told {words}: {', '.join(values)}" for words, values in helped(verdict, figures).items()]
-    lines += steps(found, own, [figure.peer for figure in figures if figure.peer is not None])
-    floors = APART if key == "alone_ratio" else next((names for (start, of), names in FLOORS.items() if program.startswith(start) and of == work), ())
+    peers = [figure.peer for figure in figures if figure.peer is not None]
+    lines += [*steps(found, own, peers), *([] if key == "alone_ratio" else alone(found, own, peers))]
+    floors = APART if key == "alone_ratio" else floors_of(own)
     said = [text for floor in floors if (text := explained(found, verdict, (program, work, floor, size), mine, figures, shown))]
     return lines + (said or ["      no floor is measured for this"])
 
@@ -82,11 +87,25 @@ def helped(verdict: Verdict, figures: list[Figure]) -> dict[str, list[str]]:
 
 def steps(found: Found, own: Key, peers: list[Key]) -> list[str]:
     """What millpond and the others execute, where that was counted."""
-    program, work, _, size = own
-    names = next((names for (start, of), names in FLOORS.items() if program.startswith(start) and of == work), ())
-    rows = [found.get(*key) for key in dict.fromkeys([own, *peers, *((program, work, name, size) for name in names)])]
-    counted = [f"{row['peer']} {row['instructions']:.0f} and {row['mispredicted']:.2f}" for row in rows if row is not None and "instructions" in row]
+    counted = [f"{row['peer']} {row['instructions']:.0f} and {row['mispredicted']:.2f}" for row in beside(found, own, peers) if "instructions" in row]
     return [f"      instructions, and conditional branches that a simple predictor (two bits, gshare) does not guess: {', '.join(counted)}"] if counted else []
+
+
+def alone(found: Found, own: Key, peers: list[Key]) -> list[str]:
+    """What millpond and the others take where the other thread does nothing: what is not for meeting it."""
+    timed = [f"{row['peer']} {with_unit(row['alone_ns'])}" for row in beside(found, own, peers) if "alone_ns" in row]
+    return [f"      one of the threads alone: {', '.join(timed)}"] if timed else []
+
+
+def beside(found: Found, own: Key, peers: list[Key]) -> list[Row]:
+    """The rows of millpond, of what it is held to and of the floors, as far as they were measured."""
+    keys = dict.fromkeys([own, *peers, *((own[0], own[1], name, own[3]) for name in floors_of(own))])
+    return [row for key in keys if (row := found.get(*key)) is not None]
+
+
+def floors_of(own: Key) -> tuple[str, ...]:
+    """The floors of the work that one of millpond's rows is of."""
+    return next((names for (start, of), names in FLOORS.items() if own[0].startswith(start) and of == own[1]), ())
 
 
 def told(peer: Key) -> str:

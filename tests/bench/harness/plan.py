@@ -122,6 +122,7 @@ FROM = {
     ("millpond-cache", "twothreads"): MIB,
     ("locked-list", "pair"): MIB,
     ("locked-list", "twothreads"): MIB,
+    **{(peer, work): MIB for peer in ("pmr-locked-list", "pmr-locked-list+spin") for work in ("twothreads", "pc")},
 }
 # Works that show something of one peer alone.
 PEERS_OF = {"metrics": ("millpond",)}
