@@ -97,7 +97,15 @@ fn a_thread_keeps_something_of_classes_up_to_1_mib_and_from_16_kib_in_all() {
     assert_eq!((share(512, 16 << 10), share(512, (16 << 10) - 1)), (16 << 10, 0));
 }
 
-/// How many pages of a buffer are in memory when a lease of `len` bytes of which the first was written is put, `times` over.
+/// How many pages of a buffer are in memory.
+fn resident(data: *const u8, capacity: usize) -> usize {
+    let mut pages = vec![0_u8; capacity / 4096];
+    // SAFETY: looks at the buffer, which stays mapped.
+    assert_eq!(unsafe { libc::mincore(data.cast_mut().cast(), capacity, pages.as_mut_ptr()) }, 0);
+    pages.iter().filter(|page| **page & 1 == 1).count()
+}
+
+/// How many are when a lease of `len` bytes of which the first was written is put, `times` over.
 fn resident_after(pool: &BufferPool, len: usize, times: usize) -> usize {
     let mut data = std::ptr::null_mut();
     let mut capacity = 0;
@@ -106,10 +114,7 @@ fn resident_after(pool: &BufferPool, len: usize, times: usize) -> usize {
         lease[0] = 1;
         (data, capacity) = (lease.as_mut_ptr(), lease.capacity());
     }
-    let mut pages = vec![0_u8; capacity / 4096];
-    // SAFETY: looks at the buffer, which is idle and stays mapped.
-    assert_eq!(unsafe { libc::mincore(data.cast(), capacity, pages.as_mut_ptr()) }, 0);
-    pages.iter().filter(|page| **page & 1 == 1).count()
+    resident(data, capacity)
 }
 
 #[test]
@@ -127,6 +132,29 @@ fn pages_that_nobody_touched_stay_so_where_tenants_use_little_of_a_large_buffer(
         let pool = builder("untouched", &[MIB]).build().expect("a pool");
         assert_eq!(resident_after(&pool, len, times), resident, "{len} bytes, {times} times");
         // What they read there is zero all the same.
+        assert!(pool.get(MIB).expect("a lease").iter().all(|byte| *byte == 0));
+        rest(&pool);
+    }
+}
+
+#[test]
+fn they_stay_so_too_where_a_lease_is_cut_short() {
+    for (from, len, puts, pages) in [
+        // Less than what is looked at, then as much, which ends in a page that nobody touched and begins in one or with one.
+        (100, 100 + (256 << 10) - 1, 0, 65),
+        (100, 100 + (256 << 10), 0, 1 + 1),
+        (4096, 4096 + (256 << 10), 0, 1),
+        (100, 600 << 10, 0, 1),
+        // Where tenants use half of the buffer, nobody looks any more.
+        (100, 600 << 10, 1, 150),
+    ] {
+        let pool = builder("cut", &[MIB]).build().expect("a pool");
+        resident_after(&pool, len, puts);
+        let mut lease = pool.get(len).expect("a lease");
+        lease[0] = 1;
+        lease.truncate(from);
+        assert_eq!(resident(lease.as_ptr(), lease.capacity()), pages + puts, "{len} bytes, cut to {from}, {puts} puts");
+        drop(lease);
         assert!(pool.get(MIB).expect("a lease").iter().all(|byte| *byte == 0));
         rest(&pool);
     }

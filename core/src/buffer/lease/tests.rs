@@ -76,3 +76,35 @@ fn a_lease_knows_the_way_to_its_magazine() {
     assert!(lease.disarm() && !lease.state.is_armed());
     assert!(lease.disarm(), "no canary stands any more");
 }
+
+#[test]
+fn what_a_lease_that_is_cut_short_held_is_cleared_from_its_new_end_to_where_it_was_written() {
+    const CAPACITY: usize = 1 << 20;
+    /// From here up a buffer that nobody used most of is looked at for untouched pages.
+    const LOOKED_AT: usize = 256 << 10;
+    let pool = BufferPool::builder().name("cut").classes(crate::Classes::List(vec![CAPACITY])).build().expect("a pool");
+    for round in 0..2 {
+        for (from, to) in [
+            (0, 100),
+            (100, 300),
+            (4096, 12_288),
+            (5000, 5000 + LOOKED_AT - 1),
+            (5000, 5000 + LOOKED_AT),
+            (8192, 8192 + LOOKED_AT),
+            (4095, CAPACITY / 2 + 1),
+            (5000, CAPACITY),
+        ] {
+            let mut lease = pool.get(CAPACITY).expect("a lease");
+            lease.fill(7);
+            lease.state.set_dirty(to);
+            lease.truncate(from);
+            assert_eq!((lease.len(), lease.dirty()), (from, from));
+            // SAFETY: the lease's buffer has this capacity, and nobody writes.
+            let bytes = unsafe { std::slice::from_raw_parts(lease.data(), CAPACITY) };
+            let cleared = bytes.iter().enumerate().all(|(place, byte)| (*byte == 0) == (from..to).contains(&place));
+            assert!(cleared, "{from} to {to}, round {round}");
+        }
+        // In the next round nobody looks any more.
+        pool.get(CAPACITY).expect("a lease").fill(7);
+    }
+}
