@@ -12,14 +12,14 @@ from .targets import Figure, Found, Key, Verdict
 # The floors of a work by program: what each does is said of it at the head of the report.
 _PAIR, _BURST = ("registers only", "vec-stack", "locked-list"), ("kept", "kept-spread")
 _SHARED = ("pmr-locked-list", "pmr-locked-list+spin")
-_MIXED = ("vec-stack", "vec-stack+record", "vec-stack+record+pages")
+_MIXED = ("vec-stack", "vec-stack+record", "vec-stack+record+pages", "vec-stack+record+pages+books")
 FLOORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Rust", "pair"): _PAIR,
     ("Rust", "pairidle"): ("vec-stack",),
     ("Rust", "twothreads"): _PAIR,
     ("Rust", "depth256"): ("vec-stack",),
     ("Rust", "held256"): ("vec-stack",),
-    ("Rust", "pc"): ("queue+record", "queue+record+back", "queue+record+pages+back"),
+    ("Rust", "pc"): ("queue+record", "queue+record+back", "queue+record+back+books"),
     ("Rust", "burst32"): _BURST,
     ("Rust", "mixed64k"): _MIXED,
     ("Rust", "mixed1m"): _MIXED,

@@ -131,7 +131,7 @@ PEERS_OF = {"metrics": ("millpond",)}
 STEPPED = {
     "program": "Rust, fat LTO",
     "works": ("mixed64k", "mixed1m"),
-    "peers": ("millpond-noclear", "vec-stack", "vec-stack+record", "vec-stack+record+pages", "mimalloc", "snmalloc", "tcmalloc"),
+    "peers": ("millpond-noclear", "vec-stack", "vec-stack+record", "vec-stack+record+pages", "vec-stack+record+pages+books", "mimalloc", "snmalloc", "tcmalloc"),
 }
 
 

@@ -48,7 +48,7 @@ const MIXED_AND_TWO: &[&str] = &["mixed64k", "mixed1m", "twothreads"];
 const BURSTS: &[&str] = &["burst8", "burst32", "burst128"];
 
 /// Every peer, with the works that it is there for; none: all but `metrics`, `pcqueue` and `modes`.
-const PEERS: [(&str, &[&str]); 40] = [
+const PEERS: [(&str, &[&str]); 41] = [
     ("millpond", &[]),
     ("millpond-noclear", TOUCHING),
     ("millpond-raw", &["ends", "mixed64k", "mixed1m", "pc"]),
@@ -63,7 +63,7 @@ const PEERS: [(&str, &[&str]); 40] = [
     ("queue", &["pcqueue"]),
     ("queue+record", &["pc"]),
     ("queue+record+back", &["pc"]),
-    ("queue+record+pages+back", &["pc"]),
+    ("queue+record+back+books", &["pc"]),
     ("registers only", &["pair", "twothreads"]),
     ("locked-list", &["pair", "twothreads"]),
     ("kept", BURSTS),
@@ -73,6 +73,7 @@ const PEERS: [(&str, &[&str]); 40] = [
     ("vec-stack+memset-all", CLEARING),
     ("vec-stack+record", MIXED_AND_TWO),
     ("vec-stack+record+pages", MIXED),
+    ("vec-stack+record+pages+books", MIXED),
     ("glibc", &[]),
     ("glibc-tuned", &[]),
     ("calloc", ZEROING),
@@ -93,7 +94,7 @@ const PEERS: [(&str, &[&str]); 40] = [
 const LAST: (&str, &[&str]) = ("bytesmut", &[]);
 
 /// How peers are set, where there is something to say.
-const SETTINGS: [(&str, &str); 28] = [
+const SETTINGS: [(&str, &str); 29] = [
     (
         "millpond",
         "clears at put what was written; classes up to what is measured, room to keep a burst; rss, first: defaults",
@@ -111,7 +112,10 @@ const SETTINGS: [(&str, &str); 28] = [
         "floor: records of a cache line handed out in turns, a state stored at get, ended by compare-and-swap at put",
     ),
     ("queue+record+back", "floor: the same, and records come back in batches of 64 through a locked list"),
-    ("queue+record+pages+back", "floor: the same, and buffers from 4 KiB on begin at a page"),
+    (
+        "queue+record+back+books",
+        "floor: the same, gets and puts and bytes are counted, length, place and time noted, and a gate is looked at",
+    ),
     (
         "registers only",
         "floor: no pool and no memory: 40 additions in four registers for each pair, about as many as millpond has instructions",
@@ -126,7 +130,11 @@ const SETTINGS: [(&str, &str); 28] = [
         "vec-stack+record",
         "floor: bare stacks of records, class by a table, a state stored at get, ended by compare-and-swap at put",
     ),
-    ("vec-stack+record+pages", "floor: the same, and buffers from 4 KiB on begin at a page"),
+    ("vec-stack+record+pages", "floor: the same, and buffers from 64 KiB on begin at a page"),
+    (
+        "vec-stack+record+pages+books",
+        "floor: the same, gets and puts and bytes are counted, length, place and time noted, and a gate is looked at",
+    ),
     ("glibc-tuned", "glibc with MALLOC_MMAP_MAX_=0 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=17179869184"),
     ("jemalloc", "sized frees; in rss with its background thread"),
     ("snmalloc", "sized frees"),

@@ -110,10 +110,13 @@ fn run(peer: &str, work: &str, size: usize, time: Duration) -> Answer {
         "vec-stack+memset-all" => shared::<stack::Wiped<true>, stack::Stacks>(work, size, time),
         "queue+record" => shared::<floors::Rounds, floors::Rounds>(work, size, time),
         "queue+record+back" => shared::<floors::Batches<false>, floors::Batches<false>>(work, size, time),
-        "queue+record+pages+back" => shared::<floors::Batches<true>, floors::Batches<true>>(work, size, time),
+        "queue+record+back+books" => shared::<floors::Batches<true>, floors::Batches<true>>(work, size, time),
         "registers only" => threaded::<floors::Registers, floors::Registers>(work, size, time),
-        "vec-stack+record" => threaded::<floors::RecordStacks<false>, floors::RecordStacks<false>>(work, size, time),
-        "vec-stack+record+pages" => alone::<floors::RecordStacks<true>, floors::RecordStacks<true>>(work, size, time),
+        "vec-stack+record" => threaded::<floors::Stacks<false, false>, floors::Stacks<false, false>>(work, size, time),
+        "vec-stack+record+pages" => alone::<floors::Stacks<true, false>, floors::Stacks<true, false>>(work, size, time),
+        "vec-stack+record+pages+books" => {
+            alone::<floors::Stacks<true, true>, floors::Stacks<true, true>>(work, size, time)
+        }
         "locked-list" => shared::<floors::LockedList, ByClass<floors::LockedList>>(work, size, time),
         "kept" => alone::<floors::Kept<false>, floors::Kept<false>>(work, size, time),
         "kept-spread" => alone::<floors::Kept<true>, floors::Kept<true>>(work, size, time),

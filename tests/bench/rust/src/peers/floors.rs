@@ -4,7 +4,7 @@
 use std::arch::asm;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 
 use parking_lot::Mutex;
 
@@ -13,6 +13,8 @@ use crate::peer::{CLASSES, Peer, Shape, class_of};
 const IDLE: u64 = 0;
 const OUT: u64 = 1;
 const PAGE: usize = 4096;
+/// From here on millpond maps each buffer.
+const MAPPED: usize = 64 << 10;
 /// From here on millpond asks for huge pages.
 const HUGE: usize = 4 << 20;
 const HUGE_PAGE: usize = 2 << 20;
@@ -27,14 +29,29 @@ pub struct Record {
     state: AtomicU64,
     data: AtomicPtr<u8>,
     class: usize,
+    /// Of the one that is out: what was asked for, where and when.
+    len: AtomicUsize,
+    place: AtomicU64,
+    since: AtomicU64,
 }
 
+/// A clock that somebody else moves.
+static NOW: AtomicU64 = AtomicU64::new(1);
+
 impl Record {
-    /// Makes one of a buffer of that size. With `PAGES` a buffer of a page and more begins at one, as millpond promises.
+    /// Makes one of a buffer of that size. With `PAGES` a buffer of 64 KiB and more begins at a page, as millpond promises.
     fn new<const PAGES: bool>(size: usize, class: usize) -> Record {
-        let aligned = PAGES && size >= PAGE;
+        let aligned = PAGES && size >= MAPPED;
         let data = if aligned { map(size, PAGE) } else { Vec::leak(Vec::with_capacity(size)).as_mut_ptr() };
-        Record { state: AtomicU64::new(IDLE), data: AtomicPtr::new(data), class }
+        let (state, data) = (AtomicU64::new(IDLE), AtomicPtr::new(data));
+        Record {
+            state,
+            data,
+            class,
+            len: AtomicUsize::default(),
+            place: AtomicU64::default(),
+            since: AtomicU64::default(),
+        }
     }
 
     fn data(&self) -> *mut u8 {
@@ -103,23 +120,26 @@ impl Peer for Rounds {
 /// How many records travel back at a time.
 const BATCH: usize = 64;
 
+type ByClass = [Vec<&'static Record>; CLASSES.len()];
+
 thread_local! {
-    static STASH: UnsafeCell<Vec<&'static Record>> = const { UnsafeCell::new(Vec::new()) };
-    static STACKS: UnsafeCell<[Vec<&'static Record>; 9]> = const { UnsafeCell::new([const { Vec::new() }; 9]) };
+    static STASH: UnsafeCell<(Vec<&'static Record>, Books)> = const { UnsafeCell::new((Vec::new(), Books::NONE)) };
+    static STACKS: UnsafeCell<(ByClass, Books)> = const { UnsafeCell::new(([const { Vec::new() }; CLASSES.len()], Books::NONE)) };
 }
 
-/// A stack of each thread, and a locked list through which what one puts comes back to the other.
+/// A stack of each thread, and a locked list through which what one puts comes back to the other. With `BOOKS` as
+/// [`Stacks`] with them.
 #[derive(Copy, Clone)]
-pub struct Batches<const PAGES: bool>(&'static Mutex<Vec<&'static Record>>);
+pub struct Batches<const BOOKS: bool>(&'static Mutex<Vec<&'static Record>>);
 
-impl<const PAGES: bool> Batches<PAGES> {
+impl<const BOOKS: bool> Batches<BOOKS> {
     #[cold]
     #[inline(never)]
     fn refill(self, stash: &mut Vec<&'static Record>, len: usize) -> &'static Record {
         let mut list = self.0.lock();
         let rest = list.len().saturating_sub(BATCH);
         stash.extend(list.drain(rest..));
-        stash.pop().unwrap_or_else(|| leak(Record::new::<PAGES>(len, 0)))
+        stash.pop().unwrap_or_else(|| leak(Record::new::<false>(len, 0)))
     }
 
     #[cold]
@@ -129,7 +149,7 @@ impl<const PAGES: bool> Batches<PAGES> {
     }
 }
 
-impl<const PAGES: bool> Peer for Batches<PAGES> {
+impl<const BOOKS: bool> Peer for Batches<BOOKS> {
     type Buffer = &'static Record;
 
     fn new(_shape: Shape) -> Self {
@@ -139,8 +159,14 @@ impl<const PAGES: bool> Peer for Batches<PAGES> {
     #[inline(always)]
     fn get(self, len: usize) -> Self::Buffer {
         // SAFETY: the thread's own, and nothing else refers to it meanwhile.
-        let stash = unsafe { &mut *STASH.with(UnsafeCell::get) };
+        let (stash, books) = unsafe { &mut *STASH.with(UnsafeCell::get) };
+        if BOOKS {
+            books.enter();
+        }
         let record = stash.pop().unwrap_or_else(|| self.refill(stash, len));
+        if BOOKS {
+            books.got(record, len);
+        }
         record.begin();
         record
     }
@@ -149,10 +175,16 @@ impl<const PAGES: bool> Peer for Batches<PAGES> {
     fn put(self, buffer: Self::Buffer) {
         buffer.end();
         // SAFETY: as above.
-        let stash = unsafe { &mut *STASH.with(UnsafeCell::get) };
+        let (stash, books) = unsafe { &mut *STASH.with(UnsafeCell::get) };
+        if BOOKS {
+            books.put(buffer);
+        }
         stash.push(buffer);
         if stash.len() == 2 * BATCH {
             self.spill(stash);
+        }
+        if BOOKS {
+            books.leave();
         }
     }
 
@@ -174,11 +206,73 @@ static CLASS_OF_UNITS: [u8; (1 << 20) / UNIT + 1] = {
     table
 };
 
-/// A stack of each thread for each of nine classes, of records.
-#[derive(Copy, Clone)]
-pub struct RecordStacks<const PAGES: bool>;
+/// What a thread writes for others to read: how often, and how many bytes; and whether it is in its stacks at the moment,
+/// which they may take away from it.
+struct Books {
+    busy: AtomicU64,
+    closed: AtomicU64,
+    gets: [AtomicU64; CLASSES.len()],
+    puts: [AtomicU64; CLASSES.len()],
+    requested: AtomicU64,
+    returned: AtomicU64,
+}
 
-impl<const PAGES: bool> RecordStacks<PAGES> {
+impl Books {
+    const NONE: Books = Books {
+        busy: AtomicU64::new(0),
+        closed: AtomicU64::new(0),
+        gets: [const { AtomicU64::new(0) }; CLASSES.len()],
+        puts: [const { AtomicU64::new(0) }; CLASSES.len()],
+        requested: AtomicU64::new(0),
+        returned: AtomicU64::new(0),
+    };
+
+    /// The half of a lock whose other half is a barrier in all threads.
+    #[inline(always)]
+    fn enter(&self) {
+        self.busy.store(1, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        assert!(self.closed.load(Ordering::Relaxed) == 0, "nobody closes it");
+    }
+
+    #[inline(always)]
+    fn leave(&self) {
+        self.busy.store(0, Ordering::Release);
+    }
+
+    /// Counts and notes a get, and leaves.
+    #[inline(always)]
+    fn got(&self, record: &Record, len: usize) {
+        increase(&self.gets[record.class], 1);
+        increase(&self.requested, len);
+        self.leave();
+        record.len.store(len, Ordering::Release);
+        record.place.store(u64::from(line!()), Ordering::Relaxed);
+        record.since.store(NOW.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Enters, and counts a put.
+    #[inline(always)]
+    fn put(&self, record: &Record) {
+        record.since.store(0, Ordering::Relaxed);
+        self.enter();
+        increase(&self.puts[record.class], 1);
+        increase(&self.returned, record.len.load(Ordering::Relaxed));
+    }
+}
+
+/// Adds to a count that one thread writes.
+#[inline(always)]
+fn increase(count: &AtomicU64, by: usize) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add(by as u64), Ordering::Relaxed);
+}
+
+/// A stack of each thread for each of nine classes, of records. With `BOOKS` also what a pool is told by that has exact
+/// statistics, lists who has what, and gets at what threads keep.
+#[derive(Copy, Clone)]
+pub struct Stacks<const PAGES: bool, const BOOKS: bool>;
+
+impl<const PAGES: bool, const BOOKS: bool> Stacks<PAGES, BOOKS> {
     #[cold]
     #[inline(never)]
     fn make(class: usize) -> &'static Record {
@@ -186,19 +280,25 @@ impl<const PAGES: bool> RecordStacks<PAGES> {
     }
 }
 
-impl<const PAGES: bool> Peer for RecordStacks<PAGES> {
+impl<const PAGES: bool, const BOOKS: bool> Peer for Stacks<PAGES, BOOKS> {
     type Buffer = &'static Record;
 
     fn new(_shape: Shape) -> Self {
-        RecordStacks
+        Stacks
     }
 
     #[inline(always)]
     fn get(self, len: usize) -> Self::Buffer {
         let class = CLASS_OF_UNITS.get(len.div_ceil(UNIT)).map_or_else(|| class_of(len), |class| usize::from(*class));
         // SAFETY: the thread's own, and nothing else refers to it meanwhile.
-        let stacks = unsafe { &mut *STACKS.with(UnsafeCell::get) };
+        let (stacks, books) = unsafe { &mut *STACKS.with(UnsafeCell::get) };
+        if BOOKS {
+            books.enter();
+        }
         let record = stacks[class].pop().unwrap_or_else(|| Self::make(class));
+        if BOOKS {
+            books.got(record, len);
+        }
         record.begin();
         record
     }
@@ -207,8 +307,14 @@ impl<const PAGES: bool> Peer for RecordStacks<PAGES> {
     fn put(self, buffer: Self::Buffer) {
         buffer.end();
         // SAFETY: as above.
-        let stacks = unsafe { &mut *STACKS.with(UnsafeCell::get) };
+        let (stacks, books) = unsafe { &mut *STACKS.with(UnsafeCell::get) };
+        if BOOKS {
+            books.put(buffer);
+        }
         stacks[buffer.class].push(buffer);
+        if BOOKS {
+            books.leave();
+        }
     }
 
     records!();
