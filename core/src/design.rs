@@ -64,7 +64,9 @@
 //!
 //! **Memory** (`buffer/memory.rs`, `buffer/slab.rs`). Classes below 64 KiB are cut from slabs of 256 KiB, the others
 //! are mappings. Mappings from 4 MiB up are aligned to huge pages. Clearing a mapping for the first time asks the
-//! kernel which pages were ever touched and leaves the others alone.
+//! kernel which pages were ever touched and leaves the others alone. An oversized lease has a mapping for itself; in Node the last
+//! one that was put keeps it, without its pages, with the ArrayBuffer that shows it (`buffer/stock/parked.rs`): V8 counts what it is
+//! shown anew and collects its garbage for it.
 //!
 //! **Who keeps what alive** (`buffer/strong.rs`). A pool counts its references itself. Users' handles hold it, and each
 //! buffer holds one count, taken when it is created: a lease outlives its pool without counting at get and put. Caches
@@ -109,6 +111,10 @@
 //! - **`peak_live_bytes` is looked at when buffers are created and statistics read.** An exact peak over all threads
 //!   needs a shared counter at each get.
 //! - **`max_retained_bytes` bounds the threads' caches too**: their capacity is reserved from it, half of it at most.
+//! - **A thread keeps up to 16 MiB, of classes up to 4 MiB**, not what fits the second-level cache and 256 KiB. An untouched
+//!   buffer is as cheap from a thread's stack whatever its size, 3 to 13 ns, and 40 to 70 from the depot, which two threads share
+//!   at 75 to 100; `trim`, `maintain` and the limit reach what threads keep. As many classes are kept as leave half of the share
+//!   when each has one buffer: equal parts left a quarter unused, because small classes cannot hold theirs.
 //! - **Statistics are a value of 11 KiB**, because the rows of up to 128 classes stand in it: they can be read when there is
 //!   no memory, which is when one wants to.
 //! - **`detach` copies below 64 KiB**: a piece of a slab cannot leave it.

@@ -4,10 +4,14 @@ import collections
 import json
 import os
 import re
+import resource
 import subprocess
 
 from mutants import mutated, restore_sources
 from state import ADDED, ENVIRONMENT, PACKAGES, ROOT, STATE, TREE, die, write
+
+# What one compiler may compute; the longest, of all mutants behind conditions, is far from it.
+CPU_SECONDS = 600
 
 
 def build_schemata():
@@ -59,14 +63,23 @@ def build(packages, *more):
     command = ["cargo", "test", "--no-run", "--message-format=json", "--lib", "--tests", *more]
     for package in packages:
         command += ["-p", package]
-    done = subprocess.run(command, cwd=TREE, env=ENVIRONMENT, capture_output=True, text=True)
+    done = compiled(command)
     return done.stdout, done.returncode == 0, done.stderr
 
 
 def check_build():
     command = ["cargo", "check", "--message-format=json", "-p", "millpond", "-p", "millpond-c", "--lib", "--profile", "test"]
-    done = subprocess.run(command, cwd=TREE, env=ENVIRONMENT, capture_output=True, text=True)
+    done = compiled(command)
     return done.stdout, done.returncode == 0
+
+
+def compiled(command):
+    """Runs a build. A mutant of a constant may have the compiler compute for ever, which it would not notice itself."""
+
+    def bound():
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+
+    return subprocess.run(command, cwd=TREE, env=ENVIRONMENT, capture_output=True, text=True, preexec_fn=bound)
 
 
 def build_all(tool, mutants, results):
