@@ -28,6 +28,8 @@ const LOOK_FROM: usize = 256 << 10;
 const STRIPES_MAX: usize = 16;
 /// A cache for less than this is not worth what it takes from the depots.
 const CACHE_MIN: usize = 16 << 10;
+/// What a thread may keep when many others came before it.
+const PART_MIN: usize = 64 << 10;
 
 /// What a pool keeps for one size class; the last one is for oversized leases.
 pub(crate) struct Class {
@@ -244,9 +246,7 @@ impl Inner {
     fn take_share(&self, used: impl Fn(usize) -> usize) -> (usize, usize) {
         let (mut budget, mut taken) = (0, 0);
         let _ = self.reserved_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |reserved| {
-            let left = (self.max_retained_bytes / 2).saturating_sub(reserved);
-            // A thread never takes more than an eighth of what is left, so that later ones find something.
-            budget = self.thread_cache_bytes.min(left / 8);
+            budget = part_of(self.max_retained_bytes / 2, reserved).min(self.thread_cache_bytes);
             if budget < CACHE_MIN {
                 budget = 0;
             }
@@ -481,6 +481,15 @@ impl Inner {
     }
 }
 
+/// Returns the most that one more thread may keep when `reserved` bytes of what all may keep are taken: an eighth of the rest,
+/// a sixteenth when less than half is left, so that later ones find something, and enough for small buffers as long as
+/// there is any.
+fn part_of(all: usize, reserved: usize) -> usize {
+    let left = all.saturating_sub(reserved);
+    let part = if left >= all / 2 { left / 8 } else { left / 16 };
+    part.max(PART_MIN.min(all / 128)).min(left)
+}
+
 /// Overwrites of the first `len` bytes of a mapping what was ever touched. Apart from [`Inner::wipe`], which then needs no
 /// stack.
 #[inline(never)]
@@ -496,5 +505,36 @@ fn wipe_touched(entry: Entry, len: usize) {
 impl Drop for Inner {
     fn drop(&mut self) {
         registry::unregister(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thread_leaves_something_to_those_that_come_later() {
+        const ALL: usize = 128 << 20;
+        for (reserved, part) in [
+            (0, 16 << 20),
+            (ALL / 2, 8 << 20),
+            (ALL / 2 + 16, (4 << 20) - 1),
+            (ALL - (1 << 20), 64 << 10),
+            (ALL - 1000, 1000),
+            (ALL, 0),
+            (2 * ALL, 0),
+        ] {
+            assert_eq!(part_of(ALL, reserved), part, "{reserved}");
+        }
+        // Of little, too.
+        assert_eq!((part_of(512 << 10, 0), part_of(512 << 10, 504 << 10)), (64 << 10, 4 << 10));
+        let sizes = [512, 1024, 4096, 16384, 65536, 262_144, 1 << 20, 4 << 20, 16 << 20];
+        let mut reserved = 0;
+        for thread in 0..80 {
+            let part = part_of(ALL, reserved);
+            assert!(part >= 64 << 10, "{thread}");
+            reserved += cache::most_kept(&sizes, part.min(16 << 20));
+            assert!(reserved <= ALL);
+        }
     }
 }

@@ -133,7 +133,8 @@ impl Builder {
     }
 
     /// Limits the bytes that each thread keeps for itself; 0 for nothing. Default: 16 MiB, and never more than an eighth of
-    /// what threads may still keep together, which is half of `max_retained_bytes`. Classes from the smallest share it, as
+    /// what threads may still keep together, which is half of `max_retained_bytes`; a sixteenth when less than half of that is
+    /// left, but 64 KiB as long as there is as much. Classes from the smallest share it, as
     /// many of them as leave half of it when each has one buffer, or as get a buffer each of equal parts; those above are
     /// kept for all threads together. With the default classes that is up to 4 MiB, or all with `44 << 20` bytes.
     pub fn thread_cache_bytes(mut self, bytes: usize) -> Builder {
