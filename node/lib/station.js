@@ -213,7 +213,7 @@ class Station {
     if (this.gate() !== 0) this.settle()
     for (let tries = 0; ; tries++) {
       try {
-        return this.admit(native.take(this.number, kind), kind)
+        return this.admit(this.spared(() => native.take(this.number, kind)), kind)
       } catch (error) {
         if (error.code !== 'ERR_MILLPOND_EXHAUSTED') throw error
         if (tries > 0 || (this.idleBytes === 0 && this.keptBytes === 0)) return undefined
@@ -235,10 +235,10 @@ class Station {
     }
     for (let tries = 0; ; tries++) {
       const parked = this.parked
-      const shown = native.takeOwn(this.number, length, unbounded, guard, site, parked?.index)
+      const shown = this.spared(() => native.takeOwn(this.number, length, unbounded, guard, site, this.parked?.index))
       if (scratch[0] >= 0) {
         const guarded = scratch[3] !== 0
-        const here = parked !== null && scratch[0] === parked.index
+        const here = this.parked !== null && scratch[0] === parked.index
         if (here) this.parked = null
         const slab = this.admit(here ? parked.arrayBuffer : shown, -1)
         slab.guarded = guarded
@@ -335,6 +335,17 @@ class Station {
     if (slab === null) return
     this.parked = null
     native.endParked(this.number, slab.index, slab.arrayBuffer)
+  }
+
+  /** Takes what is asked for; where there is no memory, once more without the mapping that waits. */
+  spared(take) {
+    try {
+      return take()
+    } catch (error) {
+      if (error.code !== 'ERR_MILLPOND_NO_MEMORY' || this.parked === null) throw error
+      this.endParked()
+      return take()
+    }
   }
 
   /** Gives back every idle buffer. Returns the bytes. */

@@ -6,7 +6,7 @@ const assert = require('node:assert/strict')
 const { readFileSync } = require('node:fs')
 const { test } = require('node:test')
 const { Pool } = require('..')
-const { canSteal, collectUntil, external, reconciles, refuses, steal } = require('./helpers')
+const { canSteal, collectUntil, external, reconciles, refuses, runScript, steal } = require('./helpers')
 const { transfer } = require('../lib/view')
 
 const MIB = 2 ** 20
@@ -178,4 +178,27 @@ test('a pool that nobody has any more takes its mapping along', { skip }, async 
   ;(() => pair(new Pool({ name: 'gone' }), HUGE))()
   assert.ok(addresses() > before + HUGE / 2)
   await collectUntil(() => addresses() < before + HUGE / 2)
+})
+
+test('a mapping that waits does not keep memory from anybody', { skip }, async () => {
+  const { code, stdout, stderr } = await runScript(`
+    const { execFileSync } = require('node:child_process')
+    const { readFileSync } = require('node:fs')
+    const { Pool } = require('.')
+    const pool = new Pool({ classes: [512, ${HUGE / 2}] })
+    pool.get(${HUGE}).put()
+    const pages = () => Number(readFileSync('/proc/self/statm', 'latin1').split(' ')[0])
+    execFileSync('prlimit', ['--pid', String(process.pid), '--as=' + (pages() * 4096 + ${HUGE / 4})])
+    // Neither has room beside it.
+    pool.get(${HUGE / 2}).put({ detach: false })
+    pool.trim()
+    pool.get(${HUGE}).put()
+    pool.get(${HUGE} + 64).put()
+    try {
+      pool.get(${2 * HUGE})
+    } catch (error) {
+      console.log(error.code, pool.stats().inUse)
+    }
+  `)
+  assert.deepEqual([code, stdout], [0, 'ERR_MILLPOND_NO_MEMORY 0\n'], stderr)
 })

@@ -130,7 +130,9 @@ fn serves_again(guarded: &Guarded, _: ()) {
 
 #[test]
 fn an_owner_that_gets_meets_a_revocation() {
-    let once = |guarded: &Guarded| drop(own_to_pop(guarded));
+    let once = |guarded: &Guarded| {
+        own_to_pop(guarded);
+    };
     race("owner that gets and revoker are never inside together", once, Guarded::revoke, serves_again);
 }
 
@@ -149,7 +151,9 @@ fn an_owner_that_gets_meets_two_revocations() {
         guarded.revoke();
         guarded.revoke();
     };
-    let once = |guarded: &Guarded| drop(own_to_pop(guarded));
+    let once = |guarded: &Guarded| {
+        own_to_pop(guarded);
+    };
     race("an owner that gets and two revocations are never inside together", once, twice, serves_again);
 }
 
