@@ -232,8 +232,8 @@ typedef struct millpond_pool_options {
     size_t alignment;
     /**
      * Most idle bytes in one thread's cache, and at most an eighth of what threads may still keep together, half of
-     * `max_retained_bytes`; a sixteenth when less than half of that is left. Classes share it, from the smallest, as many as leave half of it with one buffer each.
-     * Default: 16 MiB.
+     * `max_retained_bytes`; a sixteenth when less than half of that is left. Classes share it, from the smallest, as many as
+     * leave half of it with one buffer each. Default: 16 MiB.
      * MILLPOND_ZERO: no thread caches.
      */
     size_t thread_cache_bytes;

@@ -387,7 +387,9 @@ struct resource_stats {
 /// Made for blocks of a few hundred bytes and more, since each takes a buffer of a size class: large vectors and strings
 /// directly, node containers through a std::pmr::unsynchronized_pool_resource, synchronized_pool_resource or
 /// monotonic_buffer_resource on top of it. Before each block stand 16 bytes (more where the alignment asks for it) with the
-/// lease's handle, so that giving back takes no look-up; a request of exactly a class's capacity therefore gets the next class.
+/// lease's handle, so that giving back takes no look-up. A pool that the resource makes has classes with room for them, so that a
+/// block of a power of two fits; in a pool that somebody else made without classes_for(), one of exactly a class's capacity gets
+/// the next class, with the default ones four times its size.
 ///
 /// Any alignment that is a power of two is honoured. A request that cannot be met throws allocation_error (a std::bad_alloc).
 /// A deallocation cannot throw: one that the library refuses is counted in stats().refused, and its memory stays where it is.
@@ -404,9 +406,9 @@ public:
 
     /// A resource over a pool of its own that never clears: containers write what they read.
     memory_resource() : memory_resource(never_clearing()) {}
-    /// A resource over a pool of its own with these options. What they leave out is as for any pool: each block is cleared
-    /// whole when it is given back.
-    explicit memory_resource(const options &wanted) : pool_(wanted) { remember_name(); }
+    /// A resource over a pool of its own with these options. What they leave out is as for any pool, but for the classes, which
+    /// are the default ones with room for a block of that size: each block is cleared whole when it is given back.
+    explicit memory_resource(const options &wanted) : pool_(for_blocks(wanted)) { remember_name(); }
     /// A resource over a pool that somebody else made and that outlives this one.
     explicit memory_resource(const pool &shared) : pool_(pool::borrow(shared.handle())) { remember_name(); }
 
@@ -417,6 +419,14 @@ public:
         const resource_stats now = stats();
         if (now.live_blocks != 0 && on_leak_ != nullptr)
             on_leak_(name_, now);
+    }
+
+    /// The classes of a pool in which blocks of these sizes, multiples of 64 bytes, fit one each: with room for what stands before
+    /// a block whose alignment is at most 64.
+    static std::vector<std::size_t> classes_for(std::vector<std::size_t> blocks) {
+        for (std::size_t &size : blocks)
+            size += 64;
+        return blocks;
     }
 
     /// The figures. While other threads work they may be of slightly different moments.
@@ -509,6 +519,13 @@ private:
         if (own == stripes)
             own = threads.fetch_add(1, std::memory_order_relaxed) % stripes;
         return own;
+    }
+
+    static options for_blocks(options wanted) {
+        const millpond_pool_options &raw = wanted.raw;
+        if (wanted.classes.empty() && raw.classes == nullptr && raw.class_count == 0 && raw.class_min == 0 && raw.class_max == 0)
+            wanted.classes = classes_for({512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20});
+        return wanted;
     }
 
     static options never_clearing() noexcept {

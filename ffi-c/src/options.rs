@@ -60,8 +60,8 @@ pub struct millpond_pool_options {
     /// Alignment of every lease: a power of two from 64 to 2 MiB. Default: 64.
     pub alignment: usize,
     /// Most idle bytes in one thread's cache, and at most an eighth of what threads may still keep together, half of
-    /// `max_retained_bytes`; a sixteenth when less than half of that is left. Classes share it, from the smallest, as many as leave half of it with one buffer each.
-    /// Default: 16 MiB.
+    /// `max_retained_bytes`; a sixteenth when less than half of that is left. Classes share it, from the smallest, as many as
+    /// leave half of it with one buffer each. Default: 16 MiB.
     /// MILLPOND_ZERO: no thread caches.
     pub thread_cache_bytes: usize,
     /// With MILLPOND_LIMIT_WAIT: milliseconds a get may wait. Otherwise 0.

@@ -49,6 +49,31 @@ static void every_container() {
     check_reconciled(resource.source().handle());
 }
 
+static void blocks_of_a_power_of_two_fit_their_class() {
+    millpond::options listed, ranged;
+    listed.classes = millpond::memory_resource::classes_for({4096, 65536});
+    CHECK(listed.classes == (std::vector<std::size_t>{4160, 65600}));
+    ranged.raw.class_min = 4096;
+    ranged.raw.class_max = 65536;
+    const millpond::pool plain("plain"), fitting(listed);
+    millpond::memory_resource own, made(listed), between(ranged), over(fitting), beside(plain);
+    const auto taken = [](millpond::memory_resource &resource, std::size_t bytes, std::size_t alignment) {
+        void *const block = resource.allocate(bytes, alignment);
+        const std::uint64_t capacity = resource.source().stats().live_bytes;
+        resource.deallocate(block, bytes, alignment);
+        return capacity;
+    };
+    const std::vector<std::size_t> few{4096, 65536}, alignments{1, 16, 64};
+    for (std::size_t bytes = 512; bytes <= 16 << 20; bytes *= bytes == 512 ? 2 : 4)
+        for (const std::size_t alignment : alignments)
+            CHECK(taken(own, bytes, alignment) == bytes + 64);
+    CHECK(own.source().stats().oversized == 0);
+    for (const std::size_t bytes : few)
+        CHECK(taken(made, bytes, 16) == bytes + 64 && taken(over, bytes, 16) == bytes + 64);
+    // Where the classes are somebody else's, the next one.
+    CHECK(taken(between, 4096, 16) == 5120 && taken(beside, 4096, 16) == 16384);
+}
+
 static void several_threads() {
     millpond::memory_resource resource;
     std::vector<std::thread> threads;
@@ -171,6 +196,7 @@ static void over_a_shared_pool() {
 
 int main() {
     every_container();
+    blocks_of_a_power_of_two_fit_their_class();
     several_threads();
     alignments();
     limits_are_bad_alloc();

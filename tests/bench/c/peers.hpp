@@ -36,11 +36,9 @@ template <bool Cached> millpond::options own_options(shape wanted, std::uint32_t
     millpond::options options;
     options.name = "bench";
     options.classes = {512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20};
-    // One above what is asked for, because a memory_resource adds a few bytes.
-    const std::size_t most = wanted.size + 64;
     for (std::size_t size = 32 << 20; size <= wanted.size * 2; size *= 2)
         options.classes.push_back(size);
-    const std::size_t held = *std::lower_bound(options.classes.begin(), options.classes.end(), most);
+    const std::size_t held = *std::lower_bound(options.classes.begin(), options.classes.end(), wanted.size);
     const std::size_t bytes = std::max(held * std::max<std::size_t>(wanted.live, 2), std::size_t{256} << 20);
     options.raw.max_retained_bytes = bytes;
     options.raw.max_bytes = std::max<std::size_t>(bytes, std::size_t{4} << 30);
@@ -178,11 +176,14 @@ private:
 
 template <typename Options> class own_resource {
 public:
-    explicit own_resource(shape wanted) : pool_(Options::options(wanted)), resource_(pool_) {}
+    explicit own_resource(shape wanted) : resource_(for_blocks(Options::options(wanted))) {}
     std::pmr::memory_resource *resource() { return &resource_; }
 
 private:
-    millpond::pool pool_;
+    static millpond::options for_blocks(millpond::options options) {
+        options.classes = millpond::memory_resource::classes_for(options.classes);
+        return options;
+    }
     millpond::memory_resource resource_;
 };
 
