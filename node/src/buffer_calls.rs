@@ -1,5 +1,6 @@
 //! The addon's functions about buffers: what a get or a put does when JavaScript's magazine cannot serve it.
 
+use millpond::raw::Stock;
 use millpond::{Error, ErrorKind, Site, raw};
 
 use crate::handover::{self, Moved};
@@ -112,18 +113,21 @@ fn put_own(call: &Call<'_>) -> Outcome<Value> {
     call.undefined()
 }
 
-/// putParked(station, index, arrayBuffer, used, site, whole) -> whether the mapping stays, for takeOwn or endParked; as putOwn
-/// if not. Nobody but the caller has the ArrayBuffer.
-fn put_parked(call: &Call<'_>) -> Outcome<Value> {
+/// Puts a lease of which core may leave something for `keep`; -> whether it did. As putOwn if not.
+fn put_leaving<T>(
+    call: &Call<'_>,
+    put: impl FnOnce(&Stock, u64, Site) -> millpond::Result<Option<T>>,
+    keep: impl FnOnce(&Slab, T),
+) -> Outcome<Value> {
     let (station, slab) = buffer(call)?;
     let lease = own(&slab)?;
     let array_buffer = call.value(2)?;
     slab.verify(call.js, array_buffer)?;
     let site = handover::site(call.number(4)?);
     let looked = if call.boolean(5)? { station.stock().look_behind(lease, site) } else { Ok(()) };
-    match looked.and_then(|()| station.stock().put_parked(lease, site)) {
-        Ok(Some(parked)) => {
-            slab.park(parked);
+    match looked.and_then(|()| put(station.stock(), lease, site)) {
+        Ok(Some(left)) => {
+            keep(&slab, left);
             call.js.boolean(true)
         }
         Ok(None) => {
@@ -139,6 +143,12 @@ fn put_parked(call: &Call<'_>) -> Outcome<Value> {
     }
 }
 
+/// putParked(station, index, arrayBuffer, used, site, whole) -> whether the mapping stays, for takeOwn or endParked; as putOwn
+/// if not. Nobody but the caller has the ArrayBuffer.
+fn put_parked(call: &Call<'_>) -> Outcome<Value> {
+    put_leaving(call, Stock::put_parked, Slab::park)
+}
+
 /// endParked(station, index, arrayBuffer): ends what putParked left
 fn end_parked(call: &Call<'_>) -> Outcome<Value> {
     let (_, slab) = buffer(call)?;
@@ -148,32 +158,8 @@ fn end_parked(call: &Call<'_>) -> Outcome<Value> {
 
 /// putKept(station, index, arrayBuffer, used, site, whole) -> whether the ArrayBuffer stays alive, until endKept; as putOwn if not
 fn put_kept(call: &Call<'_>) -> Outcome<Value> {
-    let (station, slab) = buffer(call)?;
-    let lease = own(&slab)?;
-    let array_buffer = call.value(2)?;
-    slab.verify(call.js, array_buffer)?;
-    let site = handover::site(call.number(4)?);
-    let looked = if call.boolean(5)? { station.stock().look_behind(lease, site) } else { Ok(()) };
     let used = call.size(3)?;
-    let kept = match looked.and_then(|()| station.stock().put_kept(lease, used, site)) {
-        Ok(kept) => kept,
-        Err(error) => {
-            // Of an overrun the memory is gone: no JavaScript has run since, and none sees it below.
-            slab.seal(call.js, array_buffer)?;
-            slab.leave();
-            return Err(error.into());
-        }
-    };
-    match kept {
-        Some(kept) => {
-            slab.keep(kept);
-            call.js.boolean(true)
-        }
-        None => {
-            put_own(call)?;
-            call.js.boolean(false)
-        }
-    }
+    put_leaving(call, |stock, lease, site| stock.put_kept(lease, used, site), Slab::keep)
 }
 
 /// endKept(station, index, arrayBuffer): ends the ArrayBuffer and gives the memory back; undefined instead of the ArrayBuffer
