@@ -73,7 +73,7 @@ fn append(records: &mut Vec<LeakRecord>, inner: &Inner, slot: &Slot, taken: u32)
     records.push(LeakRecord {
         id: slot.handle.load(Ordering::Relaxed),
         pool,
-        len: slot.len.load(Ordering::Relaxed),
+        len: slot.len(),
         capacity: slot.capacity(),
         age: clock::since(taken),
         site: Site::from_bits(slot.site.load(Ordering::Relaxed)),

@@ -61,7 +61,7 @@ pub(crate) fn of_ended(pool: Option<&Inner>, kind: ErrorKind, slot: &Slot, handl
         (len, got) = (Some(past.len), Some(past.got));
     } else if is_as_left() {
         let site = Site::from_bits(slot.site.load(Ordering::Relaxed));
-        (len, got) = (Some(slot.len.load(Ordering::Relaxed)), site.is_known().then(|| Act::of(site)));
+        (len, got) = (Some(slot.len()), site.is_known().then(|| Act::of(site)));
         // Somebody who got the buffer meanwhile has written other values.
         if !is_as_left() {
             (len, got) = (None, None);

@@ -142,7 +142,7 @@ fn groups(inner: &Inner, which: impl Fn(&Slot) -> bool) -> Option<Vec<Group>> {
         };
         let group = &mut groups[place];
         group.count += 1;
-        group.bytes += slot.len.load(Ordering::Relaxed) as u64;
+        group.bytes += slot.len() as u64;
         group.oldest = group.oldest.min(taken);
         group.running += u64::from(history::present(slot.index()).is_some_and(|act| act.thread.is_running()));
     });

@@ -279,7 +279,7 @@ unsafe fn put(
         // SAFETY: the caller's promise.
         Idle::Begun(begun) => unsafe { put_rest(begun, lease_id, file, line) },
         // SAFETY: the caller's promise.
-        Idle::Untouched => unsafe { put_with_care(pool, lease_id, used.unwrap_or(0), file, line, used.is_none()) },
+        Idle::Untouched => unsafe { put_with_care(pool, lease_id, file, line, used.unwrap_or(0), used.is_none()) },
     }
 }
 
@@ -303,9 +303,9 @@ unsafe extern "C" fn put_rest(begun: Begun, lease_id: u64, file: *const c_char, 
 unsafe extern "C" fn put_with_care(
     pool: millpond_pool,
     lease_id: u64,
-    used: usize,
     file: *const c_char,
     line: u32,
+    used: usize,
     whole: bool,
 ) -> millpond_status {
     // SAFETY: the caller's promise.

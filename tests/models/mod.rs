@@ -24,6 +24,8 @@ mod limits;
 #[cfg(loom)]
 mod locks;
 #[cfg(loom)]
+mod marks;
+#[cfg(loom)]
 mod modes;
 #[cfg(loom)]
 mod pools;

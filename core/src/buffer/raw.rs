@@ -103,8 +103,9 @@ pub fn get_idle(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
     let cache = cache::at_front_of_library(cache::front_of(pool_id));
     let inner = cache.enter_to_pop_by_id(pool_id)?;
     let popped = inner.table.magazine_by_table(len).and_then(|class| cache.pop(class, len));
+    let mark = cache.mark();
     cache.leave();
-    Some(issue(inner, Entry::of(popped?), len, site))
+    Some(issue(inner, Entry::of(popped?), len, mark, site))
 }
 
 /// As [`get`], for whatever [`get_idle`] left alone.
@@ -127,8 +128,9 @@ fn get_kept(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
     let cache = cache::at_front(cache::front_of(pool_id));
     let inner = cache.enter_by_id(pool_id)?;
     let found = inner.get_kept(cache, len);
+    let mark = cache.mark();
     cache.leave();
-    Some(issue(inner, Entry::of(found?), len, site))
+    Some(issue(inner, Entry::of(found?), len, mark, site))
 }
 
 #[cold]
@@ -145,9 +147,9 @@ fn get_slow(pool_id: u64, len: usize, patience: Patience, site: Site) -> Result<
 }
 
 #[inline(always)]
-fn issue(inner: &Inner, entry: Entry, len: usize, site: Site) -> RawLease {
+fn issue(inner: &Inner, entry: Entry, len: usize, mark: u16, site: Site) -> RawLease {
     let id = entry.slot.handle.load(Ordering::Relaxed);
-    record(entry.slot, len, site);
+    record(entry.slot, slot::marked(len, mark), site);
     if inner.has_canaries() {
         arm_canary(entry, len, id);
     }
@@ -215,30 +217,44 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
     let Some(slot) = slot::find(lease_id) else {
         return Idle::Untouched;
     };
-    // Pairs with the release of whoever stored the handle: the slot's fields are this lease's.
-    if slot.handle.load(Ordering::Acquire) != lease_id {
-        return Idle::Untouched;
-    }
     let cache = cache::at_front_of_library(cache::front_of(pool_id));
     let Some(inner) = cache.enter_by_id(pool_id) else {
         return Idle::Untouched;
     };
-    let len = slot.len.load(Ordering::Relaxed);
+    // Pairs with the release of whoever stored the handle: the slot's fields are this lease's.
+    let is_live = slot.handle.load(Ordering::Acquire) == lease_id;
+    let (len, mark) = slot.len_and_mark();
     let clean = match used {
         Some(used) => used == 0,
         None => inner.clear != ClearPolicy::OnPut,
     };
-    // The first look at the pins pairs with the increment in `pin`, as the second below.
-    let plain =
-        clean && std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner) && slot.pins.load(Ordering::SeqCst) == 0;
-    let Some(next) = (if plain { slot.advance(lease_id) } else { None }) else {
+    // The look at the pins pairs with the increment in `pin`, as the second below.
+    let plain = is_live
+        && clean
+        && std::ptr::eq(slot.pool.load(Ordering::Relaxed), inner)
+        && slot.pins.load(Ordering::SeqCst) == 0;
+    if !plain {
+        cache.leave();
+        return Idle::Untouched;
+    }
+    // From here on the buffer is this thread's.
+    let next = if mark == 0 {
+        let Some(next) = slot.advance(lease_id) else {
+            cache.leave();
+            return Idle::Untouched;
+        };
+        if slot.pins.load(Ordering::SeqCst) != 0 {
+            cache.leave();
+            return Idle::Begun(Begun { len, found: Found::Pin });
+        }
+        next
+    } else if mark == cache.mark() {
+        slot.advance_alone(lease_id)
+    } else {
         cache.leave();
         return Idle::Untouched;
     };
-    // From here on the buffer is this thread's.
-    let found = if slot.pins.load(Ordering::SeqCst) != 0 {
-        Found::Pin
-    } else if inner.has_canaries() && !disarm_canary(Entry::of(slot), len, lease_id) {
+    let found = if inner.has_canaries() && !disarm_canary(Entry::of(slot), len, lease_id) {
         Found::Damage
     // A worn out slot never goes through a cache, which would hand it out once more.
     } else if slot::is_behind_last(next) || !cache.push(usize::from(slot.class()), slot, len) {
@@ -289,7 +305,7 @@ pub fn put_with_care(pool_id: u64, lease_id: u64, used: Option<usize>, site: Sit
     if let Some(cache) = cache::find(pool_id)
         && std::ptr::eq(cache.inner, address)
     {
-        return put_checked(slot, lease_id, used, site);
+        return put_checked(pool_id, address, slot, lease_id, used, site);
     }
     put_elsewhere(pool_id, address, slot, lease_id, used, site)
 }
@@ -307,20 +323,29 @@ fn put_elsewhere(
 ) -> Result<()> {
     // The lease keeps its pool registered, even one whose handle was freed.
     match registry::find(pool_id) {
-        Some(inner) if std::ptr::eq(inner.as_ptr(), address) => put_checked(slot, lease_id, used, site),
+        Some(inner) if std::ptr::eq(inner.as_ptr(), address) => {
+            put_checked(pool_id, address, slot, lease_id, used, site)
+        }
         Some(inner) => Err(foreign(&inner, slot, site)),
         None => Err(no_pool(pool_id)),
     }
 }
 
-fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Site) -> Result<()> {
-    let len = slot.len.load(Ordering::Relaxed);
+fn put_checked(
+    pool_id: u64,
+    pool: *const Inner,
+    slot: &'static Slot,
+    lease_id: u64,
+    used: Option<usize>,
+    site: Site,
+) -> Result<()> {
+    let len = slot.len();
     let dirty = match used {
         None => len,
         Some(used) if used <= len => used,
         Some(used) => return Err(used_too_much(used, len)),
     };
-    match slot.end_unpinned(lease_id) {
+    match end(slot, pool, pool_id, lease_id) {
         Ok(()) => {}
         Err(Refused::Pinned) => return Err(busy(slot, len)),
         // Another thread put it since the check above.
@@ -341,6 +366,24 @@ fn put_checked(slot: &'static Slot, lease_id: u64, used: Option<usize>, site: Si
         inner.put_slow(entry, len, lease_id, site);
     }
     Ok(())
+}
+
+/// Ends a handle unless the lease is pinned, as who it was got by allows.
+fn end(slot: &Slot, pool: *const Inner, pool_id: u64, lease_id: u64) -> Result<(), Refused> {
+    let (_, mark) = slot.len_and_mark();
+    if mark == 0 {
+        return slot.end_unpinned(lease_id);
+    }
+    if let Some(cache) = cache::find(pool_id)
+        && cache.enter(pool)
+    {
+        let ended = if cache.mark() == mark { Some(slot.end_unpinned_alone(lease_id)) } else { None };
+        cache.leave();
+        if let Some(ended) = ended {
+            return ended;
+        }
+    }
+    registry::unmarked(pool, mark, || slot.end_unpinned(lease_id))
 }
 
 /// Undoes the end of a handle: somebody pinned the lease between the check and the end.
@@ -395,18 +438,19 @@ pub fn pool_of(lease_id: u64) -> Result<u64> {
 /// `USE_AFTER_PUT`, `INVALID_HANDLE`. `INVALID_ARGUMENT`: it is pinned 2^31 - 1 times (2^20 - 1 on guarded pages).
 pub fn pin(lease_id: u64) -> Result<()> {
     let slot = check(lease_id)?;
-    // Pairs with the two loads in `Slot::end_unpinned`: either the put sees the pin, or the pin sees the handle gone.
-    let pinned = slot.pins.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| {
-        if guard::pins_are_full(pins) { None } else { Some(pins + 1) }
-    });
-    if pinned.is_err() {
-        return Err(Error::invalid("the lease is pinned as often as it can be"));
+    let (_, mark) = slot.len_and_mark();
+    let pool = slot.pool_of_any();
+    let pinned = if mark == 0 || cache::has_mark(pool, mark) {
+        slot.pin(lease_id)
+    } else {
+        // The thread that got the lease would end it without looking as closely.
+        registry::unmarked(pool, mark, || slot.pin(lease_id))
+    };
+    match pinned {
+        Ok(()) => Ok(()),
+        Err(Refused::Pinned) => Err(Error::invalid("the lease is pinned as often as it can be")),
+        Err(Refused::Ended) => Err(stale(slot, lease_id)),
     }
-    if slot.handle.load(Ordering::SeqCst) != lease_id {
-        slot.pins.fetch_sub(1, Ordering::SeqCst);
-        return Err(stale(slot, lease_id));
-    }
-    Ok(())
 }
 
 /// Ends one [`pin`].
@@ -434,12 +478,14 @@ pub(crate) fn redeem(pool_id: u64, lease_id: u64) -> Result<(Strong, Entry, usiz
     if !std::ptr::eq(inner.as_ptr(), slot.pool.load(Ordering::Relaxed)) {
         return Err(foreign(&inner, slot, Site::NONE));
     }
-    let len = slot.len.load(Ordering::Relaxed);
-    match slot.end_unpinned(lease_id) {
+    let len = slot.len();
+    match end(slot, inner.as_ptr(), pool_id, lease_id) {
         Ok(()) => {}
         Err(Refused::Pinned) => return Err(busy(slot, len)),
         Err(Refused::Ended) => return Err(stale(slot, lease_id)),
     }
+    // What is a handle no more has no mark.
+    slot.len.store(len, Ordering::Release);
     let entry = Entry::of(slot);
     Ok((inner, entry, len))
 }

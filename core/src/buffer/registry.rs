@@ -17,12 +17,20 @@ use crate::sync::{self, Lock, LockGuard, MutexGuard};
 /// Pool numbers fit the upper 16 bits of a pool's id; the last one is no pool's.
 const POOLS_MAX: usize = 0xffff;
 
+/// How many threads of a pool lose their marks until new ones are given none: each costs a barrier on all threads.
+const CROSSINGS_MAX: u32 = 256;
+/// The marks are 1 to this; 0 is none.
+const MARKS: u16 = if cfg!(millpond_models) { 1 } else { u16::MAX };
+
 pub(crate) struct Member {
     pub id: u64,
     /// The pool; `None` while it is made. It has itself unregistered before its memory is freed.
     inner: Option<NonNull<Inner>>,
     /// The caches of live threads. Each is owned by its thread's table and leaves the list before it is freed.
     caches: Vec<*const ThreadCache>,
+    /// The mark that was given last, and how many were taken away, see [`unmarked`].
+    last_mark: u16,
+    crossings: u32,
     /// The counters of bindings that keep stocks of their own.
     pub blocks: Vec<Block>,
     /// What a fork in progress holds of the pool, see `fork.rs`: its lock, and a count.
@@ -78,7 +86,16 @@ impl Registry {
 
 impl Member {
     fn new(id: u64) -> Member {
-        Member { id, inner: None, caches: Vec::new(), blocks: Vec::new(), turn: None, kept: None }
+        Member {
+            id,
+            inner: None,
+            caches: Vec::new(),
+            last_mark: 0,
+            crossings: 0,
+            blocks: Vec::new(),
+            turn: None,
+            kept: None,
+        }
     }
 
     pub(crate) fn inner(&self) -> Option<Strong> {
@@ -89,6 +106,20 @@ impl Member {
     pub(crate) fn caches(&self) -> impl Iterator<Item = &ThreadCache> {
         // SAFETY: a cache leaves the list before its thread frees it, under the lock that lends `self`.
         self.caches.iter().map(|cache| unsafe { &**cache })
+    }
+
+    /// Returns a mark that no listed cache has; 0 where threads hand leases to each other all the time.
+    fn new_mark(&mut self) -> u16 {
+        if self.crossings >= CROSSINGS_MAX || self.caches.len() >= usize::from(MARKS) {
+            return 0;
+        }
+        // There are more marks than caches.
+        loop {
+            self.last_mark = self.last_mark % MARKS + 1;
+            if self.caches().all(|cache| cache.mark() != self.last_mark) {
+                return self.last_mark;
+            }
+        }
     }
 
     /// Lets nobody into the caches that `which` selects, runs `visit` on each, and lets their owners in again.
@@ -218,6 +249,25 @@ pub(crate) fn find_at(address: *const Inner) -> Option<Strong> {
     lock().members().find(|member| member.inner == Some(address))?.inner()
 }
 
+/// Runs `end`, which ends or pins leases with a mark that is not the caller's, while no thread ends such a one by itself. The thread
+/// that has the mark loses it and from now on ends its leases as every thread may, by an atomic operation: who hands leases to
+/// others would be waited for again and again.
+///
+/// The lock is held until `end` has returned: the next thread that gets the mark must see what it did.
+#[cold]
+pub(crate) fn unmarked<R>(pool: *const Inner, mark: u16, end: impl FnOnce() -> R) -> R {
+    let mut registry = lock();
+    let named = |member: &&mut Member| member.inner.is_some_and(|inner| std::ptr::eq(inner.as_ptr(), pool));
+    if let Some(member) = registry.members_mut().find(named) {
+        let has_mark = |cache: &ThreadCache| cache.mark() == mark;
+        if member.caches().any(has_mark) {
+            member.crossings += 1;
+            member.revoke(has_mark, ThreadCache::lose_mark);
+        }
+    }
+    end()
+}
+
 /// Returns the first pool from a place in the list on, and the next place.
 pub(crate) fn next(from: usize) -> Option<(Strong, usize)> {
     let registry = lock();
@@ -245,6 +295,7 @@ pub(crate) fn enlist(inner: &Inner, cache: &ThreadCache) -> bool {
     if member.caches.try_reserve(1).is_err() {
         return false;
     }
+    cache.set_mark(member.new_mark());
     if waiting {
         cache.raise(GATE_WAITERS);
     }

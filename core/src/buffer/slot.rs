@@ -54,10 +54,29 @@ pub(crate) const HEAP: u8 = 16;
 /// Pages of the mapping may never have been touched.
 pub(crate) const UNTOUCHED: u8 = 4;
 
-/// Why a handle was not ended.
+/// Above the length of a lease that is a handle stands the mark of the thread that got it ([`ThreadCache::mark`]). No buffer is as
+/// long: addresses have 48 bits.
+///
+/// [`ThreadCache::mark`]: super::cache::ThreadCache::mark
+const MARK_SHIFT: u32 = usize::BITS - u16::BITS;
+const LEN_MASK: usize = (1 << MARK_SHIFT) - 1;
+
+/// Returns what stands in [`Slot::len`] for a length and a mark.
+#[inline(always)]
+pub(crate) fn marked(len: usize, mark: u16) -> usize {
+    len | usize::from(mark) << MARK_SHIFT
+}
+
+/// Returns the length and the mark of what stands in [`Slot::len`].
+#[inline(always)]
+pub(crate) fn unmarked(word: usize) -> (usize, u16) {
+    (word & LEN_MASK, (word >> MARK_SHIFT) as u16)
+}
+
+/// Why a handle was not ended, or a lease not pinned.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The lease is pinned, and stays live.
+    /// The lease is pinned, and stays live; of a pin: as often as it can be.
     Pinned,
     /// It was over: another thread ended it.
     Ended,
@@ -85,7 +104,8 @@ pub(crate) struct Slot {
     pub data: AtomicPtr<u8>,
     /// What leads from one handle to the next, see [`Key`]; constant.
     step: AtomicU64,
-    /// The length of the live lease; of a free slot the id of the pool that it served last.
+    /// The length of the live lease, which a mark may stand above, see [`marked`]; of a free slot the id of the pool that it
+    /// served last.
     pub len: AtomicUsize,
     /// Where the live lease was got.
     pub site: AtomicU64,
@@ -121,7 +141,7 @@ impl Slot {
             return None;
         }
         let data = self.data.load(Ordering::Acquire);
-        let len = self.len.load(Ordering::Acquire);
+        let (len, _) = unmarked(self.len.load(Ordering::Acquire));
         let meta = self.meta.load(Ordering::Acquire);
         // A put on another thread meanwhile: what was read may be the next tenant's. Then the loads above, which are acquire
         // loads of what was stored after the put ended the handle, have this one see the end.
@@ -135,7 +155,7 @@ impl Slot {
     }
 
     /// Returns where the bytes of the live lease are and how many, to its holder: by plain loads, which a compiler takes
-    /// out of loops.
+    /// out of loops. A lease that is no handle has no mark.
     #[inline(always)]
     pub(crate) fn bytes_of_holder(&self) -> (*mut u8, usize) {
         // SAFETY: while the lease lives, only its holder changes the address or the length, and is here now. Others
@@ -143,6 +163,18 @@ impl Slot {
         let data = unsafe { *self.data.as_ptr() };
         // SAFETY: as above.
         (data, unsafe { *self.len.as_ptr() })
+    }
+
+    /// Returns the length of the live lease.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.len_and_mark().0
+    }
+
+    /// Returns the length of the live lease and the mark above it.
+    #[inline(always)]
+    pub(crate) fn len_and_mark(&self) -> (usize, u16) {
+        unmarked(self.len.load(Ordering::Relaxed))
     }
 
     /// Says whether room for a canary follows the capacity.
@@ -173,6 +205,31 @@ impl Slot {
         self.handle.compare_exchange(handle, next, Ordering::SeqCst, Ordering::Relaxed).ok().map(|_| next)
     }
 
+    /// Ends the present handle, which is `handle`, without an atomic operation: for the thread whose mark the lease has, that is in
+    /// its cache, where others wait for it to leave before they end what has its mark
+    /// ([`registry::unmarked`](super::registry::unmarked)), and has seen there that the handle is the present one. Returns the
+    /// handle that the slot has now.
+    #[inline(always)]
+    pub(crate) fn advance_alone(&self, handle: u64) -> u64 {
+        let next = self.successor(handle);
+        // Pairs with the acquire loads of whoever checks the handle.
+        self.handle.store(next, Ordering::Release);
+        next
+    }
+
+    /// As [`Slot::end_unpinned`], for the thread that [`Slot::advance_alone`] is for.
+    pub(crate) fn end_unpinned_alone(&self, handle: u64) -> Result<(), Refused> {
+        if self.is_pinned() {
+            return Err(Refused::Pinned);
+        }
+        // What others did to the handle before the cache had its mark is visible here by the registry's lock.
+        if self.handle.load(Ordering::Relaxed) != handle {
+            return Err(Refused::Ended);
+        }
+        self.advance_alone(handle);
+        Ok(())
+    }
+
     /// As [`Slot::end_handle`], unless the lease is pinned.
     pub(crate) fn end_unpinned(&self, handle: u64) -> Result<(), Refused> {
         // Pairs with the increment in `pin`, as the load below: either the put sees the pin, or the pin sees the handle
@@ -187,6 +244,22 @@ impl Slot {
             // Somebody pinned the lease between the look and the end.
             self.restore_handle(handle);
             return Err(Refused::Pinned);
+        }
+        Ok(())
+    }
+
+    /// Pins the lease with this handle.
+    pub(crate) fn pin(&self, handle: u64) -> Result<(), Refused> {
+        // Pairs with the two loads in `end_unpinned`: either the put sees the pin, or the pin sees the handle gone.
+        let pinned = self.pins.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| {
+            if guard::pins_are_full(pins) { None } else { Some(pins + 1) }
+        });
+        if pinned.is_err() {
+            return Err(Refused::Pinned);
+        }
+        if self.handle.load(Ordering::SeqCst) != handle {
+            self.pins.fetch_sub(1, Ordering::SeqCst);
+            return Err(Refused::Ended);
         }
         Ok(())
     }

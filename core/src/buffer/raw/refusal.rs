@@ -71,7 +71,7 @@ pub(crate) fn foreign(inner: &Inner, slot: &Slot, here: Site) -> Error {
     let lease = known.then(|| {
         // The lease may be over since, and its pool gone.
         let pool = registry::find_at(slot.pool_of_any());
-        (slot.len.load(Ordering::Relaxed), put::got_of_any(slot, pool.as_deref()))
+        (slot.len(), put::got_of_any(slot, pool.as_deref()))
     });
     foreign_lease(inner, slot, lease, here)
 }

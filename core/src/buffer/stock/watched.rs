@@ -120,7 +120,7 @@ impl Stock {
         let inner = self.pool.inner();
         let slot = raw::check(lease_id)?;
         let entry = Entry::of(slot);
-        let len = slot.len.load(Ordering::Relaxed);
+        let len = slot.len();
         // A guarded lease has canaries up to its end.
         if inner.clear != ClearPolicy::OnPut || !inner.has_canaries() || guard::is_guarded(slot) {
             return Ok(());
