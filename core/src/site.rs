@@ -90,9 +90,9 @@ impl Site {
         if file.is_null() {
             return Site::NONE;
         }
-        // An address leaves the bits above it alone.
+        // Line and kind go around from below the address, which loses what is above its bits on the way up.
         let line_and_kind = u64::from(line.min(LINE_MAX)) << (LINE_SHIFT - ADDRESS_BITS) | KIND_C;
-        Site((line_and_kind << ADDRESS_BITS) + (file as u64 & ADDRESS_MASK))
+        Site((line_and_kind | (file as u64) << (64 - ADDRESS_BITS)).rotate_right(64 - ADDRESS_BITS))
     }
 
     /// Names a place in a script; the name is kept for the life of the process. Beyond 65,536 names, and without memory

@@ -170,8 +170,9 @@ fn an_overrun_of_such_a_lease_is_found() {
     let id = pool.id();
     raw::put(id, get(id), None, Site::NONE).expect("live");
     let lease = raw::get(id, LEN, Site::NONE).expect("a lease");
+    let behind = lease.data.wrapping_add(LEN);
     // SAFETY: within the buffer, behind the length: the mistake that is to be found.
-    unsafe { lease.data.add(LEN).write(1) };
+    unsafe { behind.write(1) };
     assert_eq!(put(id, lease.id), Err(ErrorKind::Overrun));
     assert_eq!(put(id, lease.id), Err(ErrorKind::DoublePut));
     at_rest(&pool);

@@ -78,11 +78,14 @@ impl ClassTable {
     /// As [`ClassTable::magazine`], for lengths up to [`TABLE_MAX`]; `None` for larger ones.
     #[inline(always)]
     pub(crate) fn magazine_by_table(&self, len: usize) -> Option<usize> {
-        if len > TABLE_MAX {
-            return None;
-        }
+        if len > TABLE_MAX { None } else { Some(self.magazine_of_short(len)) }
+    }
+
+    /// As [`ClassTable::magazine`], for lengths up to [`TABLE_MAX`] alone.
+    #[inline(always)]
+    pub(crate) fn magazine_of_short(&self, len: usize) -> usize {
         // No number in it is above; so the compiler knows too.
-        Some(usize::from(self.by_units[len.div_ceil(CLASS_MIN)]) % MAGAZINES)
+        usize::from(self.by_units[len.div_ceil(CLASS_MIN)]) % MAGAZINES
     }
 
     #[inline(always)]

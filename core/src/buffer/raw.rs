@@ -102,10 +102,9 @@ pub fn get_idle(pool_id: u64, len: usize, site: Site) -> Option<RawLease> {
     }
     let cache = cache::at_front_of_library(cache::front_of(pool_id));
     let inner = cache.enter_to_pop_by_id(pool_id)?;
-    let popped = inner.table.magazine_by_table(len).and_then(|class| cache.pop(class, len));
-    let mark = cache.mark();
+    let popped = cache.pop(inner.table.magazine_of_short(len), len);
     cache.leave();
-    Some(issue(inner, Entry::of(popped?), len, mark, site))
+    Some(issue(inner, Entry::of(popped?), len, cache.mark(), site))
 }
 
 /// As [`get`], for whatever [`get_idle`] left alone.
@@ -196,18 +195,21 @@ pub enum Idle {
     Begun(Begun),
 }
 
-/// A put on its way.
-#[repr(C)]
-pub struct Begun {
-    len: usize,
-    found: Found,
-}
+/// A put on its way: the lease's length and, in the lowest bits, what was found. One word, which calls pass in a register.
+#[repr(transparent)]
+pub struct Begun(usize);
 
-#[repr(C)]
-enum Found {
-    Pin,
-    Damage,
-    NoRoom,
+const PIN: usize = 0;
+const DAMAGE: usize = 1;
+const NO_ROOM: usize = 2;
+const FOUND_BITS: u32 = 2;
+
+impl Begun {
+    #[inline(always)]
+    fn new(len: usize, found: usize) -> Begun {
+        // Addresses leave more bits.
+        Begun(len << FOUND_BITS | found)
+    }
 }
 
 /// Gives a lease back that needs no clearing, into the calling thread's cache: the fast part of [`put`], for bindings.
@@ -245,7 +247,7 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
         };
         if slot.pins.load(Ordering::SeqCst) != 0 {
             cache.leave();
-            return Idle::Begun(Begun { len, found: Found::Pin });
+            return Idle::Begun(Begun::new(len, PIN));
         }
         next
     } else if mark == cache.mark() {
@@ -254,18 +256,18 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
         cache.leave();
         return Idle::Untouched;
     };
+    slot.taken.store(0, Ordering::Relaxed);
     let found = if inner.has_canaries() && !disarm_canary(Entry::of(slot), len, lease_id) {
-        Found::Damage
+        DAMAGE
     // A worn out slot never goes through a cache, which would hand it out once more.
     } else if slot::is_behind_last(next) || !cache.push(usize::from(slot.class()), slot, len) {
-        Found::NoRoom
+        NO_ROOM
     } else {
-        slot.taken.store(0, Ordering::Relaxed);
         cache.leave();
         return Idle::Done;
     };
     cache.leave();
-    Idle::Begun(Begun { len, found })
+    Idle::Begun(Begun::new(len, found))
 }
 
 /// Ends what [`put_idle`] began with this handle.
@@ -274,13 +276,13 @@ pub fn put_idle(pool_id: u64, lease_id: u64, used: Option<usize>) -> Idle {
 /// `BUSY`: the lease stays live. `OVERRUN`.
 #[cold]
 pub fn put_rest(begun: Begun, lease_id: u64, site: Site) -> Result<()> {
-    let Begun { len, found } = begun;
+    let len = begun.0 >> FOUND_BITS;
     let slot = slot::find(lease_id).ok_or_else(|| not_a_lease(lease_id))?;
     let entry = Entry::of(slot);
-    match found {
-        Found::Pin => Err(take_back_put(slot, lease_id, len)),
-        Found::Damage => Err(put::pool_of(slot).overrun(entry, len, lease_id, site)),
-        Found::NoRoom => {
+    match begun.0 & ((1 << FOUND_BITS) - 1) {
+        PIN => Err(take_back_put(slot, lease_id, len)),
+        DAMAGE => Err(put::pool_of(slot).overrun(entry, len, lease_id, site)),
+        _ => {
             slot.taken.store(0, Ordering::Relaxed);
             put::pool_of(slot).put_slow(entry, len, lease_id, site);
             Ok(())
