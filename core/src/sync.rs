@@ -112,13 +112,6 @@ pub(crate) fn light_store(flag: &AtomicU32, value: u32) {
     primitives::light_barrier();
 }
 
-/// As [`light_store`], to a word that says more.
-#[inline(always)]
-pub(crate) fn light_count(word: &AtomicU64, value: u64) {
-    word.store(value, Ordering::Relaxed);
-    primitives::light_barrier();
-}
-
 #[cfg(all(test, not(millpond_models)))]
 mod tests {
     use super::*;

@@ -1,19 +1,16 @@
 //! A thread's cache is its owner's, unless somebody else has raised a gate: the asymmetric lock.
 
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::common::*;
-use crate::buffer::cache::{GATE_ORPHAN, GATE_REVOKED, GATE_WAITERS, Inside, ThreadCache};
+use crate::buffer::cache::{GATE_ORPHAN, GATE_REVOKED, GATE_WAITERS, ThreadCache};
 use crate::buffer::inner::Inner;
-use crate::buffer::slot::{self, MAPPED, Slot};
 use crate::sync::{self, AtomicBool, Lock};
 
 /// A cache that stands in no list, with what only one thread may touch at a time.
 struct Guarded {
     cache: Box<ThreadCache>,
-    slot: &'static Slot,
     inside: engine::Watched<u64>,
 }
 
@@ -25,9 +22,7 @@ unsafe impl Send for Guarded {}
 impl Guarded {
     fn new(inner: &Inner) -> Arc<Guarded> {
         let cache = ThreadCache::new(inner, 0, 0).expect("memory");
-        let data = NonNull::new(0x1000 as *mut u8).expect("an address");
-        let slot = slot::allocate(std::ptr::null_mut(), 0, MAPPED, data, SIZE).expect("a slot");
-        Arc::new(Guarded { cache, slot, inside: engine::Watched::new(0) })
+        Arc::new(Guarded { cache, inside: engine::Watched::new(0) })
     }
 
     fn touch(&self) {
@@ -118,30 +113,14 @@ fn the_pool_that_an_owner_enters_by_number_is_there() {
     race("owner by number and revoker are never inside together", enter, Guarded::revoke, owns_again);
 }
 
-/// Finds nothing in the cache, which ends the use of it.
-fn leave_to_pop(guarded: &Guarded, inside: Inside) {
-    assert!(guarded.cache.pop_and_leave(inside, 0, SIZE).is_none());
-}
-
 /// As [`Guarded::own`], by the way of a get that pops.
 fn own_to_pop(guarded: &Guarded) -> bool {
     let entered = guarded.cache.enter_to_pop(guarded.cache.inner);
-    if let Some(inside) = entered {
+    if entered {
         guarded.touch();
-        leave_to_pop(guarded, inside);
+        guarded.cache.leave();
     }
-    entered.is_some()
-}
-
-/// As [`Guarded::own`], by the way of a put of a lease.
-fn own_to_push(guarded: &Guarded) -> bool {
-    let entered = guarded.cache.enter_to_push(guarded.cache.inner);
-    if let Some(inside) = entered {
-        guarded.touch();
-        // The cache of a pool without classes takes nothing, which ends the use too.
-        assert!(!guarded.cache.push_and_leave(inside, 0, guarded.slot, SIZE));
-    }
-    entered.is_some()
+    entered
 }
 
 fn serves_again(guarded: &Guarded, _: ()) {
@@ -155,23 +134,6 @@ fn an_owner_that_gets_meets_a_revocation() {
         own_to_pop(guarded);
     };
     race("owner that gets and revoker are never inside together", once, Guarded::revoke, serves_again);
-}
-
-#[test]
-fn an_owner_that_puts_meets_a_revocation() {
-    let once = |guarded: &Guarded| {
-        own_to_push(guarded);
-    };
-    race("owner that puts and revoker are never inside together", once, Guarded::revoke, owns_again);
-}
-
-#[test]
-fn an_owner_that_gets_and_puts_meets_a_revocation() {
-    let pair = |guarded: &Guarded| {
-        own_to_pop(guarded);
-        own_to_push(guarded);
-    };
-    race("owner that gets and puts and revoker are never inside together", pair, Guarded::revoke, serves_again);
 }
 
 #[test]
@@ -242,9 +204,8 @@ fn the_other_pools_cache_is_never_entered() {
 
 #[test]
 fn the_other_pools_cache_serves_no_get() {
-    let refused = |cache: &ThreadCache, other: &Inner| {
-        [cache.enter_to_pop(other).is_none(), cache.enter_to_pop_by_id(other.id).is_none()]
-    };
+    let refused =
+        |cache: &ThreadCache, other: &Inner| [!cache.enter_to_pop(other), cache.enter_to_pop_by_id(other.id).is_none()];
     never_entered("a cache serves gets of its own pool only", refused, own_to_pop);
 }
 

@@ -61,7 +61,7 @@ pub(crate) const SEEDS: &[Seed] = &[
     ),
     seed(
         "nobody waits for the thread whose mark is taken away",
-        ("buffer/cache.rs", "wait_while(|| self.busy.load(Ordering::SeqCst) != 0);", Blind(0)),
+        ("buffer/cache.rs", "while self.busy.load(Ordering::SeqCst) != 0", Blind(0)),
         ("marks::of_the_owners_put_and_another_one_wins", "DoublePut"),
     ),
     seed(
@@ -86,7 +86,7 @@ pub(crate) const SEEDS: &[Seed] = &[
     ),
     seed(
         "nobody waits for an owner that is inside",
-        ("buffer/cache.rs", "wait_while(|| self.busy.load(Ordering::SeqCst) != 0);", Blind(0)),
+        ("buffer/cache.rs", "while self.busy.load(Ordering::SeqCst) != 0", Blind(0)),
         ("gate::owner_and_revoker_are_never_inside_together", RACE),
     ),
     seed(
@@ -110,23 +110,8 @@ pub(crate) const SEEDS: &[Seed] = &[
         ("gate::an_owner_that_gets_twice_meets_a_revocation", RACE),
     ),
     seed(
-        "an owner that gets or puts leaves its cache out of order",
-        ("buffer/cache.rs", "word.store(self.0.wrapping_add(doubled(len)), Ordering::Release);", Relax),
-        ("gate::an_owner_that_puts_meets_a_revocation", RACE),
-    ),
-    seed(
-        "nobody waits for an owner that gets",
-        ("buffer/cache.rs", "wait_while(|| is_odd(word.load(Ordering::SeqCst)));", Blind(0)),
-        ("gate::an_owner_that_gets_meets_a_revocation", RACE),
-    ),
-    seed(
-        "nobody waits for an owner that puts",
-        ("buffer/cache.rs", "wait_while(|| is_odd(word.load(Ordering::SeqCst)));", Blind(0)),
-        ("gate::an_owner_that_puts_meets_a_revocation", RACE),
-    ),
-    seed(
         "a cache is put into while it is flushed",
-        ("buffer/cache.rs", "wait_while(|| self.busy.load(Ordering::SeqCst) != 0);", Blind(0)),
+        ("buffer/cache.rs", "while self.busy.load(Ordering::SeqCst) != 0", Blind(0)),
         ("caches::a_put_meets_a_revocation", "retained 3"),
     ),
     seed(
@@ -177,7 +162,7 @@ pub(crate) const SEEDS: &[Seed] = &[
 fn each_seeded_bug_is_found() {
     use std::process::Command;
     // Models and their seeds are chosen by name: a filter that misses them all would pass in silence.
-    assert_eq!(SEEDS.len(), 31);
+    assert_eq!(SEEDS.len(), 28);
     let program = std::env::current_exe().expect("this program");
     for seed in SEEDS {
         let name = format!("models::{}", seed.model);

@@ -27,8 +27,7 @@ pub(crate) const MAGAZINES: usize = 64;
 /// The owner marks itself `busy` around each use and looks whether the cache is `open` for its pool; another thread
 /// that raises a gate and runs a [barrier on all threads](sync::heavy_barrier) may use the cache once `busy` is 0 (an
 /// asymmetric Dekker lock: the frequent side pays two plain stores). So idle memory of sleeping threads is never out
-/// of reach. What serves Rust's leases makes the word odd that it counts bytes in, in place of `busy`: the store that ends the
-/// use is then one that is needed anyway, and on some processors the stores are what a pair takes.
+/// of reach.
 #[repr(C, align(128))]
 pub(crate) struct ThreadCache {
     pub pool_id: u64,
@@ -44,10 +43,9 @@ pub(crate) struct ThreadCache {
     pub seen: Cell<u64>,
     /// The most bytes that the magazines hold.
     pub budget: usize,
-    /// Twice the bytes asked for in gets, modulo 2^64; odd from `enter_to_pop` on. Apart from those of puts: a pair
-    /// would otherwise wait for itself.
+    /// Bytes asked for in gets, modulo 2^64. Apart from those of puts: a pair would otherwise wait for itself.
     requested: AtomicU64,
-    /// Twice the bytes given back in puts, modulo 2^64; odd from `enter_to_push` on.
+    /// Bytes given back in puts, modulo 2^64.
     returned: AtomicU64,
     /// The pool's address while no gate is raised, otherwise null: one load tells the owner both whether the cache is
     /// the right pool's and whether it may use it.
@@ -121,9 +119,20 @@ impl ThreadCache {
     /// [`ThreadCache::leave`].
     #[inline(always)]
     pub(crate) fn enter(&self, pool: *const Inner) -> bool {
+        self.enter_by(&self.open, pool)
+    }
+
+    /// As [`ThreadCache::enter`], for [`ThreadCache::pop`].
+    #[inline(always)]
+    pub(crate) fn enter_to_pop(&self, pool: *const Inner) -> bool {
+        self.enter_by(&self.serving, pool)
+    }
+
+    #[inline(always)]
+    fn enter_by(&self, open: &AtomicPtr<Inner>, pool: *const Inner) -> bool {
         sync::light_store(&self.busy, 1);
-        // Pairs with the stores in `raise`: either the owner sees the gate here or the other thread sees `busy`.
-        if std::ptr::eq(self.open.load(Ordering::SeqCst), pool) {
+        // Pairs with the exchange in `raise`: either the owner sees the gate here or the other thread sees `busy`.
+        if std::ptr::eq(open.load(Ordering::SeqCst), pool) {
             return true;
         }
         self.leave();
@@ -136,7 +145,7 @@ impl ThreadCache {
         self.find_by_id(&self.open, pool_id)
     }
 
-    /// As [`ThreadCache::enter_by_id`], for who leaves to [`ThreadCache::pop`] what the long way looks after.
+    /// As [`ThreadCache::enter_by_id`], for [`ThreadCache::pop`].
     #[inline(always)]
     pub(crate) fn enter_to_pop_by_id(&self, pool_id: u64) -> Option<&Inner> {
         self.find_by_id(&self.serving, pool_id)
@@ -145,7 +154,7 @@ impl ThreadCache {
     #[inline(always)]
     fn find_by_id(&self, open: &AtomicPtr<Inner>, pool_id: u64) -> Option<&Inner> {
         sync::light_store(&self.busy, 1);
-        // Pairs as in `enter`.
+        // Pairs as in `enter_by`.
         let pool = open.load(Ordering::SeqCst);
         // SAFETY: null, or the pool of an open cache. That one is listed, and a pool ends its caches before it goes; it
         // cannot while the owner is busy.
@@ -160,20 +169,8 @@ impl ThreadCache {
 
     #[inline(always)]
     pub(crate) fn leave(&self) {
-        // Pairs with the load in `wait_until_idle`: what the owner did is visible to whoever revokes.
+        // Pairs with the acquire load in `wait_until_idle`: what the owner did is visible to whoever revokes.
         self.busy.store(0, Ordering::Release);
-    }
-
-    /// Begins a use that ends with [`ThreadCache::pop_and_leave`]; `None` when the cache serves no get of the pool's.
-    #[inline(always)]
-    pub(crate) fn enter_to_pop(&self, pool: *const Inner) -> Option<Inside> {
-        enter_by(&self.requested, &self.serving, pool)
-    }
-
-    /// Begins a use that ends with [`ThreadCache::push_and_leave`]; `None` as for [`ThreadCache::enter`].
-    #[inline(always)]
-    pub(crate) fn enter_to_push(&self, pool: *const Inner) -> Option<Inside> {
-        enter_by(&self.returned, &self.open, pool)
     }
 
     /// Raises a gate. After [`sync::heavy_barrier`] and [`ThreadCache::wait_until_idle`] the cache is the caller's.
@@ -226,10 +223,10 @@ impl ThreadCache {
     }
 
     pub(crate) fn wait_until_idle(&self) {
-        // One after the other: behind a gate the owner gets in by none of them.
-        wait_while(|| self.busy.load(Ordering::SeqCst) != 0);
-        for word in [&self.requested, &self.returned] {
-            wait_while(|| is_odd(word.load(Ordering::SeqCst)));
+        let mut tries = 0;
+        while self.busy.load(Ordering::SeqCst) != 0 {
+            sync::relax(tries);
+            tries = tries.saturating_add(1);
         }
     }
 
@@ -239,70 +236,40 @@ impl ThreadCache {
     }
 
     /// Takes an idle buffer out of a magazine and counts the get; that of a class that is not cached has none. Only between
-    /// [`ThreadCache::enter_to_pop_by_id`] and `leave`, or between `enter` and `leave` by whoever looks himself after what the
+    /// [`ThreadCache::enter_to_pop`] and `leave`, or between `enter` and `leave` by whoever looks himself after what the
     /// fast path leaves out.
     #[inline(always)]
     pub(crate) fn pop(&self, magazine: usize, len: usize) -> Option<&'static Slot> {
-        let slot = self.pop_counted(magazine)?;
-        increase(&self.requested, doubled(len));
-        Some(slot)
-    }
-
-    /// As [`ThreadCache::pop`], and ends the use that [`ThreadCache::enter_to_pop`] began.
-    #[inline(always)]
-    pub(crate) fn pop_and_leave(&self, inside: Inside, magazine: usize, len: usize) -> Option<&'static Slot> {
-        let popped = self.pop_counted(magazine);
-        inside.end(&self.requested, if popped.is_some() { len } else { 0 });
-        popped
-    }
-
-    #[inline(always)]
-    fn pop_counted(&self, magazine: usize) -> Option<&'static Slot> {
         let magazine = &self.magazines[magazine % MAGAZINES];
         let slot = magazine.pop()?;
         magazine.counts.count_get();
+        increase(&self.requested, len as u64);
         Some(slot)
     }
 
     /// Keeps an idle buffer and counts the put; `false` when there is no room. Only between `enter` and `leave`.
     #[inline(always)]
     pub(crate) fn push(&self, class: usize, slot: &'static Slot, len: usize) -> bool {
-        let kept = self.push_counted(class, slot);
-        if kept {
-            increase(&self.returned, doubled(len));
-        }
-        kept
-    }
-
-    /// As [`ThreadCache::push`], and ends the use that [`ThreadCache::enter_to_push`] began.
-    #[inline(always)]
-    pub(crate) fn push_and_leave(&self, inside: Inside, class: usize, slot: &'static Slot, len: usize) -> bool {
-        let kept = self.push_counted(class, slot);
-        inside.end(&self.returned, if kept { len } else { 0 });
-        kept
-    }
-
-    #[inline(always)]
-    fn push_counted(&self, class: usize, slot: &'static Slot) -> bool {
         // A class that is not cached has a magazine that is always full.
         let magazine = &self.magazines[class % MAGAZINES];
         if !magazine.push(slot) {
             return false;
         }
         magazine.counts.count_put();
+        increase(&self.returned, len as u64);
         true
     }
 
     /// Counts a get that no magazine served. Only between `enter` and `leave`.
     pub(crate) fn count_get(&self, class: usize, len: usize) {
         self.counts[class].count_get();
-        increase(&self.requested, doubled(len));
+        increase(&self.requested, len as u64);
     }
 
     /// Counts a put that no magazine took. Only between `enter` and `leave`.
     pub(crate) fn count_put(&self, class: usize, len: usize) {
         self.counts[class].count_put();
-        increase(&self.returned, doubled(len));
+        increase(&self.returned, len as u64);
     }
 
     pub(crate) fn gets(&self, class: usize) -> u64 {
@@ -336,52 +303,8 @@ impl ThreadCache {
 
     /// Returns the bytes asked for in gets minus those of puts, modulo 2^64.
     pub(crate) fn requested(&self) -> u64 {
-        let even = |word: &AtomicU64| word.load(Ordering::Relaxed) & !1;
-        (even(&self.requested).wrapping_sub(even(&self.returned)).cast_signed() >> 1).cast_unsigned()
+        self.requested.load(Ordering::Relaxed).wrapping_sub(self.returned.load(Ordering::Relaxed))
     }
-}
-
-/// A use of a cache by its owner: the word that is odd meanwhile, as it was before.
-#[derive(Copy, Clone)]
-#[must_use = "it must end"]
-pub(crate) struct Inside(u64);
-
-impl Inside {
-    /// Ends the use, and counts bytes.
-    #[inline(always)]
-    fn end(self, word: &AtomicU64, len: usize) {
-        // Pairs as the store in `leave`.
-        word.store(self.0.wrapping_add(doubled(len)), Ordering::Release);
-    }
-}
-
-#[inline(always)]
-fn enter_by(word: &AtomicU64, open: &AtomicPtr<Inner>, pool: *const Inner) -> Option<Inside> {
-    let inside = Inside(word.load(Ordering::Relaxed));
-    sync::light_count(word, inside.0.wrapping_add(1));
-    // Pairs as in `enter`.
-    if std::ptr::eq(open.load(Ordering::SeqCst), pool) {
-        return Some(inside);
-    }
-    inside.end(word, 0);
-    None
-}
-
-fn wait_while(waits: impl Fn() -> bool) {
-    let mut tries = 0;
-    while waits() {
-        sync::relax(tries);
-        tries = tries.saturating_add(1);
-    }
-}
-
-fn is_odd(word: u64) -> bool {
-    word & 1 != 0
-}
-
-#[inline(always)]
-fn doubled(len: usize) -> u64 {
-    (len as u64).wrapping_mul(2)
 }
 
 /// Says of how many classes, from the smallest, a thread keeps buffers with `budget` bytes, and how many of each: of as many
@@ -428,7 +351,7 @@ struct Table {
 /// Stands where a thread has no cache: it is open for no pool, so that nobody checks for null.
 struct Nobody(ThreadCache);
 
-// SAFETY: only the three words that tell of an owner inside are written, atomically and to no effect; `open` is never a pool's
+// SAFETY: `busy` is the only field that anybody writes, atomically and to no effect; `open` is never a pool's
 // address and `pool_id` no pool's id.
 unsafe impl Sync for Nobody {}
 

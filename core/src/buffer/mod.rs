@@ -296,8 +296,11 @@ impl BufferPool {
         let inner: &Inner = &self.inner;
         let class = inner.table.magazine(len);
         let cache = cache::at_front(inner.state.front());
-        let inside = cache.enter_to_pop(inner)?;
-        let popped = cache.pop_and_leave(inside, class, len);
+        if !cache.enter_to_pop(inner) {
+            return None;
+        }
+        let popped = cache.pop(class, len);
+        cache.leave();
         Some(Lease::issue(popped?, len, State::clean(inner.state, class), site))
     }
 

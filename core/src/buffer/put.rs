@@ -95,10 +95,12 @@ pub(crate) fn finish(slot: &'static Slot, len: usize, front: usize, class: usize
 pub(crate) fn finish_fast(slot: &'static Slot, len: usize, front: usize, class: usize) -> bool {
     slot.taken.store(0, Ordering::Relaxed);
     let cache = cache::at_front(front);
-    let Some(inside) = cache.enter_to_push(slot.pool.load(Ordering::Relaxed)) else {
+    if !cache.enter(slot.pool.load(Ordering::Relaxed)) {
         return false;
-    };
-    cache.push_and_leave(inside, class, slot, len)
+    }
+    let kept = cache.push(class, slot, len);
+    cache.leave();
+    kept
 }
 
 #[cold]
