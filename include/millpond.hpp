@@ -469,9 +469,9 @@ protected:
         const std::uintptr_t block = (start + sizeof(mark) + alignment - 1) & ~(std::uintptr_t{alignment} - 1);
         auto *const memory = raw.data + (block - start);
         ::new (static_cast<void *>(memory - sizeof(mark))) mark{raw.id, seal(raw.id, block)};
-        stripe &own = stripes_[own_stripe()];
-        own.allocations.fetch_add(1, std::memory_order_relaxed);
-        own.bytes_out.fetch_add(bytes, std::memory_order_relaxed);
+        const unsigned seat = own_seat();
+        add(seat, stripes_[seat].allocations, 1, std::memory_order_relaxed);
+        add(seat, stripes_[seat].bytes_out, bytes, std::memory_order_relaxed);
         return memory;
     }
 
@@ -487,10 +487,10 @@ protected:
             refused_.fetch_add(1, std::memory_order_relaxed);
             return;
         }
-        stripe &own = stripes_[own_stripe()];
-        own.bytes_back.fetch_add(bytes, std::memory_order_relaxed);
+        const unsigned seat = own_seat();
+        add(seat, stripes_[seat].bytes_back, bytes, std::memory_order_relaxed);
         // Pairs with the acquire in stats().
-        own.deallocations.fetch_add(1, std::memory_order_release);
+        add(seat, stripes_[seat].deallocations, 1, std::memory_order_release);
     }
 
     bool do_is_equal(const std::pmr::memory_resource &other) const noexcept override { return this == &other; }
@@ -503,22 +503,65 @@ private:
     };
     static_assert(sizeof(mark) == 16, "the block behind it keeps the largest plain alignment");
 
-    /// Counts of some of the threads: were there one for all, the threads would take its line from each other at each block.
+    /// Counts of one thread, the last of all threads that found no seat: were there one for all, the threads would take its line
+    /// from each other at each block.
     struct alignas(64) stripe {
         std::atomic<std::uint64_t> allocations{0};
         std::atomic<std::uint64_t> deallocations{0};
         std::atomic<std::uint64_t> bytes_out{0};
         std::atomic<std::uint64_t> bytes_back{0};
     };
-    static constexpr std::size_t stripes = 16;
+    static constexpr unsigned seats = 16;
+    static constexpr unsigned standing = seats;
+    static constexpr unsigned unknown = seats + 1;
 
-    /// The stripe of the calling thread: its own while there are not more threads than stripes.
-    static std::size_t own_stripe() noexcept {
-        static std::atomic<std::size_t> threads{0};
-        static thread_local std::size_t own = stripes;
-        if (own == stripes)
-            own = threads.fetch_add(1, std::memory_order_relaxed) % stripes;
+    /// Gives a thread's seat back when the thread ends.
+    struct leaver {
+        ~leaver() {
+            const unsigned seat = std::exchange(this_seat(), standing);
+            if (seat < seats)
+                // Pairs with the acquire in find_seat(): who sits here next goes on from what was counted.
+                taken().fetch_and(~(1u << seat), std::memory_order_release);
+        }
+    };
+
+    /// The number of the calling thread's stripe in every resource: one that no other living thread has, or `standing`.
+    static unsigned own_seat() noexcept {
+        const unsigned seat = this_seat();
+        return seat != unknown ? seat : find_seat();
+    }
+    static unsigned find_seat() noexcept {
+        static thread_local leaver at_end;
+        (void)at_end;
+        unsigned &own = this_seat();
+        own = standing;
+        unsigned now = taken().load(std::memory_order_relaxed);
+        for (unsigned seat = 0; seat < seats;) {
+            if ((now & 1u << seat) != 0)
+                ++seat;
+            else if (taken().compare_exchange_weak(now, now | 1u << seat, std::memory_order_acquire, std::memory_order_relaxed)) {
+                own = seat;
+                break;
+            } else
+                seat = 0;
+        }
         return own;
+    }
+    static unsigned &this_seat() noexcept {
+        static thread_local unsigned seat = unknown;
+        return seat;
+    }
+    static std::atomic<unsigned> &taken() noexcept {
+        static std::atomic<unsigned> seats_taken{0};
+        return seats_taken;
+    }
+
+    /// Adds to a counter of the calling thread's stripe: by a load and a store where nobody else writes it.
+    static void add(unsigned seat, std::atomic<std::uint64_t> &counter, std::uint64_t by, std::memory_order order) noexcept {
+        if (seat != standing)
+            counter.store(counter.load(std::memory_order_relaxed) + by, order);
+        else
+            counter.fetch_add(by, order);
     }
 
     static options for_blocks(options wanted) {
@@ -556,7 +599,7 @@ private:
     pool pool_;
     char name_[MILLPOND_NAME_MAX + 1] = {};
     leak_handler on_leak_ = &report;
-    stripe stripes_[stripes];
+    stripe stripes_[seats + 1];
     std::atomic<std::uint64_t> refused_{0};
 };
 

@@ -1,6 +1,7 @@
 // millpond::memory_resource under std::pmr containers, on several threads, with every alignment, and given back wrongly.
 #include "check.hpp"
 
+#include <atomic>
 #include <deque>
 #include <list>
 #include <map>
@@ -89,6 +90,57 @@ static void several_threads() {
         made.emplace_back(static_cast<std::size_t>(i) * 100, i, &resource);
     std::thread([taken = std::move(made)]() mutable { taken.clear(); }).join();
     CHECK(resource.stats().live_blocks == 0 && resource.source().stats().in_use == 0);
+}
+
+// Gives blocks out and back on a thread that counts for itself, or with others, or not any more.
+struct counted {
+    millpond::memory_resource *resource = nullptr;
+    void *kept = nullptr;
+
+    void pairs(int count) {
+        for (int i = 0; i < count; ++i)
+            resource->deallocate(resource->allocate(100), 100);
+    }
+    ~counted() {
+        if (resource == nullptr)
+            return;
+        pairs(10);
+        resource->deallocate(kept, 5000);
+    }
+};
+
+static void counts_of_many_threads() {
+    constexpr unsigned many = 40, pairs = 2000;
+    millpond::memory_resource resource;
+    std::atomic<unsigned> ready{0};
+    std::vector<std::thread> threads;
+    for (unsigned i = 0; i < many; ++i)
+        threads.emplace_back([&] {
+            resource.deallocate(resource.allocate(64), 64);
+            // More live at once than can count for themselves.
+            ready.fetch_add(1);
+            while (ready.load() < many)
+                std::this_thread::yield();
+            for (unsigned pair = 0; pair < pairs; ++pair)
+                resource.deallocate(resource.allocate(300), 300);
+        });
+    for (std::thread &thread : threads)
+        thread.join();
+    CHECK(resource.stats().allocations == many * (pairs + 1) && resource.stats().deallocations == many * (pairs + 1));
+    CHECK(resource.stats().live_bytes == 0);
+
+    // One after the other, each in the place of one that ended; the last block of each is given back at its end, when the thread
+    // has left that place.
+    const std::uint64_t before = resource.stats().allocations;
+    for (unsigned i = 0; i < many; ++i)
+        std::thread([&] {
+            static thread_local counted late;
+            late.resource = &resource;
+            late.kept = resource.allocate(5000);
+            late.pairs(5);
+        }).join();
+    CHECK(resource.stats().allocations == before + many * 16 && resource.stats().live_blocks == 0);
+    CHECK(resource.stats().live_bytes == 0 && resource.stats().refused == 0);
 }
 
 static void alignments() {
@@ -198,6 +250,7 @@ int main() {
     every_container();
     blocks_of_a_power_of_two_fit_their_class();
     several_threads();
+    counts_of_many_threads();
     alignments();
     limits_are_bad_alloc();
     wrong_deallocations_are_refused();
