@@ -104,13 +104,13 @@ struct counted {
     ~counted() {
         if (resource == nullptr)
             return;
-        pairs(10);
+        pairs(4000);
         resource->deallocate(kept, 5000);
     }
 };
 
 static void counts_of_many_threads() {
-    constexpr unsigned many = 40, pairs = 2000;
+    constexpr unsigned many = 40, pairs = 4000;
     millpond::memory_resource resource;
     std::atomic<unsigned> ready{0};
     std::vector<std::thread> threads;
@@ -129,17 +129,22 @@ static void counts_of_many_threads() {
     CHECK(resource.stats().allocations == many * (pairs + 1) && resource.stats().deallocations == many * (pairs + 1));
     CHECK(resource.stats().live_bytes == 0);
 
-    // One after the other, each in the place of one that ended; the last block of each is given back at its end, when the thread
-    // has left that place.
+    // One after the other in two rows, each in the place of one that ended; each goes on at its end, when it has left that place,
+    // which the next of the other row may have taken.
     const std::uint64_t before = resource.stats().allocations;
-    for (unsigned i = 0; i < many; ++i)
-        std::thread([&] {
-            static thread_local counted late;
-            late.resource = &resource;
-            late.kept = resource.allocate(5000);
-            late.pairs(5);
-        }).join();
-    CHECK(resource.stats().allocations == before + many * 16 && resource.stats().live_blocks == 0);
+    const auto row = [&] {
+        for (unsigned i = 0; i < many; ++i)
+            std::thread([&] {
+                static thread_local counted late;
+                late.resource = &resource;
+                late.kept = resource.allocate(5000);
+                late.pairs(4000);
+            }).join();
+    };
+    std::thread other(row);
+    row();
+    other.join();
+    CHECK(resource.stats().allocations == before + 2 * many * 8001 && resource.stats().live_blocks == 0);
     CHECK(resource.stats().live_bytes == 0 && resource.stats().refused == 0);
 }
 
