@@ -91,7 +91,13 @@ impl Site {
             return Site::NONE;
         }
         // Line and kind go around from below the address, which loses what is above its bits on the way up.
-        let line_and_kind = u64::from(line.min(LINE_MAX)) << (LINE_SHIFT - ADDRESS_BITS) | KIND_C;
+        let line = if line > LINE_MAX {
+            std::hint::cold_path();
+            LINE_MAX
+        } else {
+            line
+        };
+        let line_and_kind = u64::from(line) << (LINE_SHIFT - ADDRESS_BITS) | KIND_C;
         Site((line_and_kind | (file as u64) << (64 - ADDRESS_BITS)).rotate_right(64 - ADDRESS_BITS))
     }
 

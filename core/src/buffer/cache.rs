@@ -409,6 +409,13 @@ fn retire(cache: *const ThreadCache) {
     unsafe { super::registry::retire(cache) };
 }
 
+/// Returns the id of the pool with a number, made of random bits. The lowest are the number's, which [`front_of`] takes there, and
+/// one of the others is set, so that no id is 0.
+pub(crate) fn id_of(number: usize, random: u64) -> u64 {
+    let place = (FRONT - 1) as u64;
+    (number as u64) << 48 | (random >> 16 & !place).max(place + 1) | (number as u64 & place)
+}
+
 /// Returns the number of a pool, the upper 16 bits of its id.
 #[inline(always)]
 pub(crate) fn number_of(pool_id: u64) -> usize {
@@ -418,7 +425,7 @@ pub(crate) fn number_of(pool_id: u64) -> usize {
 /// Returns the place at the front of each thread's table where a pool's cache stands.
 #[inline(always)]
 pub(crate) fn front_of(pool_id: u64) -> usize {
-    number_of(pool_id) % FRONT
+    pool_id as usize % FRONT
 }
 
 /// Finds the calling thread's cache of a pool; any number is allowed.
@@ -520,9 +527,13 @@ mod tests {
 
     #[test]
     fn pools_whose_numbers_differ_in_the_lowest_bits_have_places_of_their_own() {
-        for number in [0_u64, 1, 7, 8, 9, 0xfffe, 0xffff] {
-            let id = number << 48 | 0xabc;
-            assert_eq!((number_of(id), front_of(id)), (number as usize, (number % 8) as usize));
+        for number in [0, 1, 7, 8, 9, 0xfffe, 0xffff] {
+            for random in [0, u64::MAX, 0xabcd_ef01_2345_6789] {
+                let id = id_of(number, random);
+                assert_eq!((number_of(id), front_of(id)), (number, number % 8));
+                assert!(id & 0xffff_ffff_fff8 != 0);
+            }
+            assert_ne!(id_of(number, 1 << 40), id_of(number, 1 << 41));
         }
     }
 

@@ -202,8 +202,7 @@ pub(crate) fn register(make: impl FnOnce(u64) -> Result<Inner>) -> Result<Strong
                 registry.members.len() - 1
             }
         };
-        // The nonce may not be 0, so that no id is.
-        let id = ((number as u64) << 48) | (nonce[0] >> 16).max(1);
+        let id = cache::id_of(number, nonce[0]);
         registry.members[number] = Some(Member::new(id));
         id
     };

@@ -35,14 +35,13 @@ pub(crate) const OVERSIZED: u8 = u8::MAX;
 /// Facts about a buffer that do not change while it exists, in one word.
 ///
 /// ```text
-/// 63    56 55    48 47                                      0
-/// +-------+--------+-----------------------------------------+
-/// | class | flags  | capacity in bytes                       |
-/// +-------+--------+-----------------------------------------+
+/// 63                                      16 15     8 7     0
+/// +-----------------------------------------+--------+-------+
+/// | capacity in bytes                       | flags  | class |
+/// +-----------------------------------------+--------+-------+
 /// ```
-const CLASS_SHIFT: u32 = 56;
-const FLAGS_SHIFT: u32 = 48;
-const CAPACITY_MASK: u64 = (1 << FLAGS_SHIFT) - 1;
+const FLAGS_SHIFT: u32 = 8;
+const CAPACITY_SHIFT: u32 = 16;
 /// The buffer has a mapping of its own; otherwise it is cut from a slab.
 pub(crate) const MAPPED: u8 = 1;
 /// The buffer belongs to one lease only and is destroyed at its put.
@@ -120,7 +119,7 @@ const _: () = assert!(size_of::<Slot>() == 64);
 impl Slot {
     #[inline(always)]
     pub(crate) fn class(&self) -> u8 {
-        (self.meta.load(Ordering::Relaxed) >> CLASS_SHIFT) as u8
+        self.meta.load(Ordering::Relaxed) as u8
     }
 
     #[inline]
@@ -130,7 +129,7 @@ impl Slot {
 
     #[inline(always)]
     pub(crate) fn capacity(&self) -> usize {
-        (self.meta.load(Ordering::Relaxed) & CAPACITY_MASK) as usize
+        (self.meta.load(Ordering::Relaxed) >> CAPACITY_SHIFT) as usize
     }
 
     /// Looks up the address, the length and the capacity of the lease with this handle. `None`: it is over, or was never
@@ -146,7 +145,7 @@ impl Slot {
         // A put on another thread meanwhile: what was read may be the next tenant's. Then the loads above, which are acquire
         // loads of what was stored after the put ended the handle, have this one see the end.
         let still = self.handle.load(Ordering::Acquire) == handle;
-        still.then_some((data, len, (meta & CAPACITY_MASK) as usize))
+        still.then_some((data, len, (meta >> CAPACITY_SHIFT) as usize))
     }
 
     /// Returns the buffer's pool, to whoever may not hold the buffer any more and looks at the handle again afterwards.
@@ -505,9 +504,9 @@ pub(crate) fn allocate(
     let slot = find(u64::from(index))?;
     // The number leads to a magazine, and classes beyond the magazines share the one that takes nothing.
     let class = if usize::from(class) < cache::MAGAZINES { class } else { OVERSIZED };
-    let facts = (u64::from(class) << CLASS_SHIFT) | (u64::from(flags) << FLAGS_SHIFT);
-    // No mapping is larger than the mask: addresses have 48 bits.
-    slot.meta.store(facts | (capacity as u64 & CAPACITY_MASK), Ordering::Release);
+    let facts = u64::from(class) | u64::from(flags) << FLAGS_SHIFT;
+    // No mapping is so large that bits are lost: addresses have 48.
+    slot.meta.store(facts | (capacity as u64) << CAPACITY_SHIFT, Ordering::Release);
     slot.step.store(step_of(u64::from(index)), Ordering::Relaxed);
     slot.data.store(data.as_ptr(), Ordering::Release);
     slot.len.store(0, Ordering::Release);

@@ -4,9 +4,9 @@ use super::*;
 
 #[test]
 fn a_state_keeps_its_parts_apart() {
-    for number in [0_u64, 1, 6, 7, 8, 0xfffe] {
-        let pool = State::of_pool(number << 48 | 0x1234, ClearPolicy::OnPut);
-        assert_eq!(pool.front(), cache::front_of(number << 48));
+    for number in [0, 1, 6, 7, 8, 0xfffe] {
+        let pool = State::of_pool(cache::id_of(number, 0x1234_5678_9abc), ClearPolicy::OnPut);
+        assert_eq!(pool.front(), number % 8);
         for class in [0, 1, 33, NO_CLASS - 1, NO_CLASS] {
             let mut state = State::clean(pool, class);
             let parts = |state: State| (state.front(), state.class());
@@ -42,7 +42,7 @@ fn a_state_keeps_its_parts_apart() {
 #[test]
 fn what_nobody_clears_at_put_is_clean_until_a_canary_stands() {
     for clear in [ClearPolicy::Never, ClearPolicy::OnGet] {
-        let mut state = State::clean(State::of_pool(0x1234, clear), 3);
+        let mut state = State::clean(State::of_pool(cache::id_of(0, 0x1234 << 48), clear), 3);
         state.set_dirty_all();
         assert!(state.is_clean());
         assert_eq!((state.dirty(7), state.front(), state.class()), (7, 0, 3));
