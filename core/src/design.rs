@@ -50,6 +50,15 @@
 //! is the right pool's and whether it may be used. Gets have such a word of their own, which stays null where the fast path
 //! serves none: where buffers are cleared at get, and in `sample:N`.
 //!
+//! **Who ends a handle.** Two threads may put one lease, and one of the puts must fail; a compare-and-swap decides that, for a
+//! third of what a pair in C takes. Nearly always the thread that got a lease puts it. So a lease from a thread's cache has
+//! the cache's mark above its length, and its thread ends it with a store, inside the asymmetric lock (`Slot::advance_alone`).
+//! Everybody else who wants to end or pin it takes the mark from that cache first, behind its gate and under the registry's lock
+//! (`registry::unmarked`); the thread then works without one, as leases that go from thread to thread are ended by
+//! compare-and-swap again. This is biased locking with the lock that the caches have anyway. The lock is held until the handle
+//! has ended: a mark may be given again, and the next thread that has it must see that. A pool of which 256 threads have lost
+//! their marks gives none any more: each loss is a barrier on all threads.
+//!
 //! **The long way.** What a mode, a tool or an injected failure has to look at one by one has no thread caches, so that the
 //! fast paths know nothing of it: `sites`, `full`, a sanitizer, `MILLPOND_POOL=off`, injection. In `sample:N` threads keep
 //! their caches, and gets go through `buffer/guard.rs`, which counts and then takes from the same magazine. A guarded lease
@@ -115,6 +124,9 @@
 //!   buffer is as cheap from a thread's stack whatever its size, 3 to 13 ns, and 40 to 70 from the depot, which two threads share
 //!   at 75 to 100; `trim`, `maintain` and the limit reach what threads keep. As many classes are kept as leave half of the share
 //!   when each has one buffer: equal parts left a quarter unused, because small classes cannot hold theirs.
+//! - **C has no explicit per-thread context.** It was to spare the way to the thread's cache, which is five instructions of 60
+//!   (`tls.rs`), and a pointer to it could not be checked, as everything from C must be. What the handles' check cost, four times
+//!   as much, is spared all who do not hand leases to other threads.
 //! - **Statistics are a value of 11 KiB**, because the rows of up to 128 classes stand in it: they can be read when there is
 //!   no memory, which is when one wants to.
 //! - **`detach` copies below 64 KiB**: a piece of a slab cannot leave it.

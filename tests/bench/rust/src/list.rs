@@ -118,7 +118,7 @@ const SETTINGS: [(&str, &str); 29] = [
     ),
     (
         "registers only",
-        "floor: no pool and no memory: 40 additions in four registers for each pair, about as many as millpond has instructions",
+        "floor: no pool and no memory: 40 additions in four registers for each pair; one of millpond has about 60 instructions",
     ),
     ("locked-list", "floor: a parking_lot::Mutex<Vec> for the size measured and one atomic count of bytes"),
     ("kept", "floor: buffers mapped once, page-aligned, of huge pages from 4 MiB; only touched as the work does"),

@@ -368,7 +368,7 @@ impl Peer for LockedList {
     }
 }
 
-/// No pool and no memory: as many additions as a pair of millpond's has instructions, which need not wait for each other.
+/// No pool and no memory: additions, two thirds as many as a pair of millpond has instructions, which need not wait for each other.
 /// Threads that do this share nothing but what the processor shares between them.
 #[derive(Copy, Clone)]
 pub struct Registers;
