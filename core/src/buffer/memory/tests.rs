@@ -21,6 +21,42 @@ fn mappings_are_aligned_and_zero() {
     assert_eq!(mapping_len(isize::MAX as usize), None);
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn clearing_past_the_caches_touches_the_range_and_nothing_else() {
+    const ROOM: usize = 512;
+    let mut bytes = [0_u8; ROOM];
+    for start in (0..80).chain([127, 128]) {
+        for len in (0..200).chain([255, 256, 320]) {
+            bytes.fill(0xff);
+            // SAFETY: inside the array, which nobody else refers to.
+            let from = unsafe { bytes.as_mut_ptr().add(start) };
+            // SAFETY: as above; the longest range ends before the array does.
+            unsafe { clear_past_caches(from, len) };
+            let is_cleared = |(at, byte): (usize, &u8)| (*byte == 0) == (start..start + len).contains(&at);
+            assert!(bytes.iter().enumerate().all(is_cleared), "{len} from {start}");
+        }
+    }
+}
+
+#[test]
+fn what_is_longer_than_the_caches_is_cleared_to_its_ends() {
+    let len = PAST_CACHES_FROM + 4096;
+    let base = map(len, page_size()).expect("memory");
+    // SAFETY: mapped just now, for this test alone.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(base.as_ptr(), len) };
+    for (from, to) in [(0_usize, len), (1, len), (0, PAST_CACHES_FROM), (100, 100 + PAST_CACHES_FROM)] {
+        let ends = [from.checked_sub(1), Some(from), Some(from + 64), Some(to - 65), Some(to - 1), Some(to)];
+        let ends = || ends.into_iter().flatten().filter(|at| *at < len);
+        ends().for_each(|at| bytes[at] = 0xff);
+        // SAFETY: inside the mapping, and the slice is not used meanwhile.
+        unsafe { clear(bytes.as_mut_ptr().add(from), to - from) };
+        ends().for_each(|at| assert_eq!(bytes[at] == 0, (from..to).contains(&at), "{at} of {from}..{to}"));
+    }
+    // SAFETY: mapped above, no reference is used any more.
+    unsafe { unmap(base, len) };
+}
+
 #[test]
 fn clearing_ends_where_it_was_told_in_the_middle_of_a_run_of_pages() {
     let page = page_size();
