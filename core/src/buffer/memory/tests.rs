@@ -49,8 +49,9 @@ fn what_is_longer_than_the_caches_is_cleared_to_its_ends() {
         let ends = [from.checked_sub(1), Some(from), Some(from + 64), Some(to - 65), Some(to - 1), Some(to)];
         let ends = || ends.into_iter().flatten().filter(|at| *at < len);
         ends().for_each(|at| bytes[at] = 0xff);
+        let start = bytes[from..].as_mut_ptr();
         // SAFETY: inside the mapping, and the slice is not used meanwhile.
-        unsafe { clear(bytes.as_mut_ptr().add(from), to - from) };
+        unsafe { clear(start, to - from) };
         ends().for_each(|at| assert_eq!(bytes[at] == 0, (from..to).contains(&at), "{at} of {from}..{to}"));
     }
     // SAFETY: mapped above, no reference is used any more.
