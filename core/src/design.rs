@@ -73,9 +73,9 @@
 //!
 //! **Memory** (`buffer/memory.rs`, `buffer/slab.rs`). Classes below 64 KiB are cut from slabs of 256 KiB, the others
 //! are mappings. Mappings from 4 MiB up are aligned to huge pages. Clearing a mapping for the first time asks the
-//! kernel which pages were ever touched and leaves the others alone. An oversized lease has a mapping for itself; in Node the last
-//! one that was put keeps it, without its pages, with the ArrayBuffer that shows it (`buffer/stock/parked.rs`): V8 counts what it is
-//! shown anew and collects its garbage for it.
+//! kernel which pages were ever touched and leaves the others alone; from 64 MiB on, clearing goes past the processor's caches.
+//! An oversized lease has a mapping for itself; in Node the last one that was put keeps it, without its pages, with the ArrayBuffer
+//! that shows it (`buffer/stock/parked.rs`): V8 counts what it is shown anew and collects its garbage for it.
 //!
 //! **Who keeps what alive** (`buffer/strong.rs`). A pool counts its references itself. Users' handles hold it, and each
 //! buffer holds one count, taken when it is created: a lease outlives its pool without counting at get and put. Caches

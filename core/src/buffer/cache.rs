@@ -209,7 +209,8 @@ impl ThreadCache {
     }
 
     fn is_marked(&self, pool: *const Inner, mark: u16) -> bool {
-        std::ptr::eq(self.inner, pool) && self.mark() == mark
+        // Another pool may stand where the pool of a cache that ended was.
+        !self.is_orphan() && std::ptr::eq(self.inner, pool) && self.mark() == mark
     }
 
     /// Gives a new cache its mark, 0 for none. Under the registry's lock.
@@ -535,6 +536,22 @@ mod tests {
             }
             assert_ne!(id_of(number, 1 << 40), id_of(number, 1 << 41));
         }
+    }
+
+    #[test]
+    fn a_mark_is_a_threads_own_until_its_cache_ends() {
+        let pool = crate::BufferPool::new("marked").expect("a pool");
+        drop(pool.get(100).expect("a lease"));
+        let inner = pool.inner().as_ptr();
+        let mark = find(pool.id()).expect("a cache").mark();
+        assert!(mark != 0 && has_mark(inner, mark));
+        assert!(!has_mark(inner, mark + 1) && !has_mark(std::ptr::null(), mark));
+        assert!(!std::thread::scope(|scope| {
+            let address = inner as usize;
+            scope.spawn(move || has_mark(address as *const Inner, mark)).join().expect("no panic")
+        }));
+        pool.close().expect("open");
+        assert!(!has_mark(inner, mark));
     }
 
     /// Says of each class how many buffers are kept.

@@ -344,6 +344,7 @@ mod tests {
 
     use super::*;
     use crate::BufferPool;
+    use crate::buffer::raw;
 
     #[test]
     fn a_fork_waits_for_whoever_is_in_its_cache() {
@@ -366,6 +367,42 @@ mod tests {
             assert!(done.load(Ordering::Relaxed));
             member.let_go();
         });
+    }
+
+    #[test]
+    fn threads_have_marks_of_their_own_until_too_many_have_lost_theirs() {
+        let pool = BufferPool::builder().name("crossed").clear(crate::ClearPolicy::Never).build().expect("a pool");
+        let id = pool.id();
+        // A thread's mark, and a lease that it got from its cache.
+        let thread = || {
+            let get = || raw::get(id, 100, crate::Site::NONE).expect("a lease").id;
+            raw::put(id, get(), None, crate::Site::NONE).expect("live");
+            (cache::find(id).expect("a cache").mark(), get())
+        };
+        let marks = || lock().member(id).expect("registered").caches().map(ThreadCache::mark).collect::<Vec<_>>();
+        let (mine, lease) = thread();
+        assert_eq!(marks(), [mine]);
+        raw::put(id, lease, None, crate::Site::NONE).expect("live");
+        let (ask, asked) = mpsc::channel::<()>();
+        let asked = std::sync::Mutex::new(asked);
+        for lost in 0..CROSSINGS_MAX + 2 {
+            std::thread::scope(|scope| {
+                let (tell, told) = mpsc::channel();
+                let asked = &asked;
+                let spawned = scope.spawn(move || {
+                    tell.send(thread()).expect("received");
+                    asked.lock().expect("no panic").recv().expect("asked");
+                });
+                let (mark, lease) = told.recv().expect("told");
+                assert_eq!(mark == 0, lost >= CROSSINGS_MAX, "{lost}");
+                assert!(mark != mine && marks().contains(&mark));
+                raw::put(id, lease, None, crate::Site::NONE).expect("live");
+                assert_eq!(marks(), [mine, 0]);
+                ask.send(()).expect("waits");
+                spawned.join().expect("no panic");
+            });
+            assert_eq!(marks(), [mine]);
+        }
     }
 
     #[test]
