@@ -384,6 +384,9 @@ fn end(slot: &Slot, pool: *const Inner, pool_id: u64, lease_id: u64) -> Result<(
         if let Some(ended) = ended {
             return ended;
         }
+    } else if cache::has_mark(pool, mark) {
+        // Behind a gate. Nobody else ends the lease in another way than this.
+        return slot.end_unpinned(lease_id);
     }
     registry::unmarked(pool, mark, || slot.end_unpinned(lease_id))
 }

@@ -406,6 +406,24 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_behind_a_gate_puts_its_leases_and_keeps_its_mark() {
+        let pool = BufferPool::builder().name("gated").clear(crate::ClearPolicy::Never).build().expect("a pool");
+        let id = pool.id();
+        let get = || raw::get(id, 100, crate::Site::NONE).expect("a lease").id;
+        let put = |lease| raw::put(id, lease, None, crate::Site::NONE).map_err(|error| error.kind());
+        put(get()).expect("live");
+        let [first, second] = [get(), get()];
+        let cache = cache::find(id).expect("a cache");
+        let mark = cache.mark();
+        cache.raise(GATE_WAITERS);
+        assert_eq!([put(first), put(first)], [Ok(()), Err(ErrorKind::DoublePut)]);
+        cache.lower(GATE_WAITERS);
+        assert_eq!([put(second), put(second)], [Ok(()), Err(ErrorKind::DoublePut)]);
+        assert!(mark != 0 && cache.mark() == mark);
+        pool.stats().check().expect("the books");
+    }
+
+    #[test]
     fn a_pool_is_known_as_long_as_one_of_its_leases_lives() {
         for check in ["on", "sample:1"] {
             for len in [10, 100_000, 1 << 20, 40 << 20] {
