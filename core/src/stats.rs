@@ -375,7 +375,13 @@ impl Inner {
         let sizes = self.table.sizes();
         let pooled: u64 =
             sizes.iter().enumerate().map(|(class, size)| self.sum_class(member, class).in_use * *size as u64).sum();
-        pooled + self.counts.oversized_live_bytes.load(Ordering::Relaxed)
+        self.at_most_existing(pooled + self.counts.oversized_live_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Returns no more than the capacity of the buffers in existence: one that is put and got again while the counts are read is
+    /// counted twice, which would otherwise be told as a peak above the limit.
+    fn at_most_existing(&self, live: u64) -> u64 {
+        live.min(self.total_bytes.load(Ordering::Relaxed) as u64)
     }
 
     /// Returns how many leases are out, and their capacity; a look at the peak too.
@@ -450,7 +456,7 @@ impl Inner {
                 stats.classes.push(row);
             }
         }
-        stats.live_bytes += read(&self.counts.oversized_live_bytes);
+        stats.live_bytes = self.at_most_existing(stats.live_bytes + read(&self.counts.oversized_live_bytes));
         let mut requested = read(&self.counts.requested);
         for cache in member.caches() {
             requested = requested.wrapping_add(cache.requested());

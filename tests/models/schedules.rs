@@ -29,6 +29,8 @@ fn three_puts_of_one_handle() {
     draw("of three puts of one handle, one wins", || {
         let pool = pool();
         let id = pool.id();
+        // So that the lease comes from the thread's cache, and has its mark.
+        put(id, get(id).id).expect("live");
         let lease = get(id).id;
         let results = threads(3, move |number| {
             if number > 0 {
@@ -46,6 +48,8 @@ fn a_put_a_pin_and_a_lookup() {
     draw("a put, a pin and a lookup of one lease", || {
         let pool = pool();
         let id = pool.id();
+        // So that the lease comes from the thread's cache, and has its mark.
+        put(id, get(id).id).expect("live");
         let lease = get(id).id;
         let pinner = spawn(move || {
             if raw::pin(lease).is_ok() {
