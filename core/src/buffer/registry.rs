@@ -371,6 +371,10 @@ mod tests {
 
     #[test]
     fn threads_have_marks_of_their_own_until_too_many_have_lost_theirs() {
+        // Where slots wear out in between, a lease does not always come from the cache.
+        if cfg!(millpond_short_generations) {
+            return;
+        }
         let pool = BufferPool::builder().name("crossed").clear(crate::ClearPolicy::Never).build().expect("a pool");
         let id = pool.id();
         // A thread's mark, and a lease that it got from its cache.
@@ -391,7 +395,8 @@ mod tests {
                 let asked = &asked;
                 let spawned = scope.spawn(move || {
                     tell.send(thread()).expect("received");
-                    asked.lock().expect("no panic").recv().expect("asked");
+                    // Ends by itself when the other thread has panicked, which then waits for this one.
+                    let _ = asked.lock().expect("no panic").recv_timeout(Duration::from_secs(10));
                 });
                 let (mark, lease) = told.recv().expect("told");
                 assert_eq!(mark == 0, lost >= CROSSINGS_MAX, "{lost}");
