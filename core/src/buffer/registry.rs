@@ -412,6 +412,10 @@ mod tests {
 
     #[test]
     fn a_thread_behind_a_gate_puts_its_leases_and_keeps_its_mark() {
+        // Of a slot that wore out nobody knows any more that its last lease was put.
+        if cfg!(millpond_short_generations) {
+            return;
+        }
         let pool = BufferPool::builder().name("gated").clear(crate::ClearPolicy::Never).build().expect("a pool");
         let id = pool.id();
         let get = || raw::get(id, 100, crate::Site::NONE).expect("a lease").id;
