@@ -515,45 +515,29 @@ private:
     static constexpr unsigned standing = seats;
     static constexpr unsigned unknown = seats + 1;
 
+    /// The calling thread's number, and a bit for each that some thread has.
+    inline static thread_local unsigned this_seat = unknown;
+    inline static std::atomic<unsigned> taken{0};
+
     /// Gives a thread's seat back when the thread ends.
     struct leaver {
         ~leaver() {
-            const unsigned seat = std::exchange(this_seat(), standing);
+            const unsigned seat = std::exchange(this_seat, standing);
             if (seat < seats)
                 // Pairs with the acquire in find_seat(): who sits here next goes on from what was counted.
-                taken().fetch_and(~(1u << seat), std::memory_order_release);
+                taken.fetch_and(~(1u << seat), std::memory_order_release);
         }
     };
 
     /// The number of the calling thread's stripe in every resource: one that no other living thread has, or `standing`.
-    static unsigned own_seat() noexcept {
-        const unsigned seat = this_seat();
-        return seat != unknown ? seat : find_seat();
-    }
+    static unsigned own_seat() noexcept { return this_seat != unknown ? this_seat : find_seat(); }
     static unsigned find_seat() noexcept {
         static thread_local leaver at_end;
         (void)at_end;
-        unsigned &own = this_seat();
-        own = standing;
-        unsigned now = taken().load(std::memory_order_relaxed);
-        for (unsigned seat = 0; seat < seats;) {
-            if ((now & 1u << seat) != 0)
-                ++seat;
-            else if (taken().compare_exchange_weak(now, now | 1u << seat, std::memory_order_acquire, std::memory_order_relaxed)) {
-                own = seat;
-                break;
-            } else
-                seat = 0;
-        }
-        return own;
-    }
-    static unsigned &this_seat() noexcept {
-        static thread_local unsigned seat = unknown;
-        return seat;
-    }
-    static std::atomic<unsigned> &taken() noexcept {
-        static std::atomic<unsigned> seats_taken{0};
-        return seats_taken;
+        unsigned seat = 0;
+        while (seat < seats && (taken.fetch_or(1u << seat, std::memory_order_acquire) & 1u << seat) != 0)
+            ++seat;
+        return this_seat = seat;
     }
 
     /// Adds to a counter of the calling thread's stripe: by a load and a store where nobody else writes it.

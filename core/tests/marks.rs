@@ -39,7 +39,7 @@ fn at_rest(pool: &BufferPool) {
 
 #[test]
 fn of_two_puts_at_once_one_wins_also_where_one_is_the_owners() {
-    const ROUNDS: usize = if cfg!(miri) { 2 } else { 150 };
+    const ROUNDS: usize = 150;
     for round in 0..4 {
         let pool = pool("raced");
         let id = pool.id();

@@ -201,7 +201,7 @@ impl ThreadCache {
     }
 
     /// Returns the mark of the owner's leases. As long as it is not 0, who is not the owner ends none of them before the owner
-    /// has lost it ([`registry::unmarked`](super::registry::unmarked)). So between `enter` and `leave` the owner needs no
+    /// has lost it ([`registry::without_mark`](super::registry::without_mark)). So between `enter` and `leave` the owner needs no
     /// atomic operation for that: it is alone (biased locking; Kawachiya, Koseki and Onodera, "Lock Reservation", 2002).
     #[inline(always)]
     pub(crate) fn mark(&self) -> u16 {

@@ -388,7 +388,7 @@ fn end(slot: &Slot, pool: *const Inner, pool_id: u64, lease_id: u64) -> Result<(
         // Behind a gate. Nobody else ends the lease in another way than this.
         return slot.end_unpinned(lease_id);
     }
-    registry::unmarked(pool, mark, || slot.end_unpinned(lease_id))
+    registry::without_mark(pool, mark, || slot.end_unpinned(lease_id))
 }
 
 /// Undoes the end of a handle: somebody pinned the lease between the check and the end.
@@ -449,7 +449,7 @@ pub fn pin(lease_id: u64) -> Result<()> {
         slot.pin(lease_id)
     } else {
         // The thread that got the lease would end it without looking as closely.
-        registry::unmarked(pool, mark, || slot.pin(lease_id))
+        registry::without_mark(pool, mark, || slot.pin(lease_id))
     };
     match pinned {
         Ok(()) => Ok(()),

@@ -28,7 +28,7 @@ pub(crate) struct Member {
     inner: Option<NonNull<Inner>>,
     /// The caches of live threads. Each is owned by its thread's table and leaves the list before it is freed.
     caches: Vec<*const ThreadCache>,
-    /// The mark that was given last, and how many were taken away, see [`unmarked`].
+    /// The mark that was given last, and how many were taken away, see [`without_mark`].
     last_mark: u16,
     crossings: u32,
     /// The counters of bindings that keep stocks of their own.
@@ -254,7 +254,7 @@ pub(crate) fn find_at(address: *const Inner) -> Option<Strong> {
 ///
 /// The lock is held until `end` has returned: the next thread that gets the mark must see what it did.
 #[cold]
-pub(crate) fn unmarked<R>(pool: *const Inner, mark: u16, end: impl FnOnce() -> R) -> R {
+pub(crate) fn without_mark<R>(pool: *const Inner, mark: u16, end: impl FnOnce() -> R) -> R {
     let mut registry = lock();
     let named = |member: &&mut Member| member.inner.is_some_and(|inner| std::ptr::eq(inner.as_ptr(), pool));
     if let Some(member) = registry.members_mut().find(named) {

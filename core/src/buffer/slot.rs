@@ -210,7 +210,7 @@ impl Slot {
 
     /// Ends the present handle, which is `handle`, without an atomic operation: for the thread whose mark the lease has, that is in
     /// its cache, where others wait for it to leave before they end what has its mark
-    /// ([`registry::unmarked`](super::registry::unmarked)), and has seen there that the handle is the present one. Returns the
+    /// ([`registry::without_mark`](super::registry::without_mark)), and has seen there that the handle is the present one. Returns the
     /// handle that the slot has now.
     #[inline(always)]
     pub(crate) fn advance_alone(&self, handle: u64) -> u64 {
