@@ -361,7 +361,10 @@ impl Inner {
             gets += block.gets(class);
         }
         gets += counts.gets.load(Ordering::Relaxed);
-        Sums { gets, puts, in_use: gets.saturating_sub(puts + gone), idle }
+        // A buffer that is put and got again between the two loops is counted twice: no more are out than there are.
+        let destroyed = counts.destroyed.load(Ordering::Relaxed);
+        let existing = counts.allocations.load(Ordering::Relaxed).saturating_sub(destroyed);
+        Sums { gets, puts, in_use: gets.saturating_sub(puts + gone).min(existing), idle }
     }
 
     /// Returns how many buffers of a class are on lease or idle.
@@ -375,13 +378,7 @@ impl Inner {
         let sizes = self.table.sizes();
         let pooled: u64 =
             sizes.iter().enumerate().map(|(class, size)| self.sum_class(member, class).in_use * *size as u64).sum();
-        self.at_most_existing(pooled + self.counts.oversized_live_bytes.load(Ordering::Relaxed))
-    }
-
-    /// Returns no more than the capacity of the buffers in existence: one that is put and got again while the counts are read is
-    /// counted twice, which would otherwise be told as a peak above the limit.
-    fn at_most_existing(&self, live: u64) -> u64 {
-        live.min(self.total_bytes.load(Ordering::Relaxed) as u64)
+        pooled + self.counts.oversized_live_bytes.load(Ordering::Relaxed)
     }
 
     /// Returns how many leases are out, and their capacity; a look at the peak too.
@@ -456,7 +453,7 @@ impl Inner {
                 stats.classes.push(row);
             }
         }
-        stats.live_bytes = self.at_most_existing(stats.live_bytes + read(&self.counts.oversized_live_bytes));
+        stats.live_bytes += read(&self.counts.oversized_live_bytes);
         let mut requested = read(&self.counts.requested);
         for cache in member.caches() {
             requested = requested.wrapping_add(cache.requested());
