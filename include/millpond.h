@@ -231,9 +231,10 @@ typedef struct millpond_pool_options {
      */
     size_t alignment;
     /**
-     * Most idle bytes in one thread's cache, and at most an eighth of what threads may still keep together, half of
-     * `max_retained_bytes`; a sixteenth when less than half of that is left. Classes share it, from the smallest, as many as
-     * leave half of it with one buffer each. Default: 16 MiB.
+     * Most idle bytes in one thread's cache. Its share of that is at most an eighth of what threads may still keep together,
+     * half of `max_retained_bytes`; a sixteenth when less than half of that is left. Classes have it from the smallest, as many
+     * as leave a quarter of it with one buffer each; of larger ones that a thread uses it keeps one buffer each, at most a
+     * quarter of `max_retained_bytes` in all threads. Default: 32 MiB.
      * MILLPOND_ZERO: no thread caches.
      */
     size_t thread_cache_bytes;

@@ -86,7 +86,7 @@ export interface PoolOptions {
    */
   alignment?: number
   /**
-   * Bytes of idle buffers that each thread keeps for itself. Default 16 MiB; 0 for none: every get and put then asks
+   * Bytes of idle buffers that each thread keeps for itself. Default 32 MiB; 0 for none: every get and put then asks
    * the core, which costs about a microsecond.
    */
   threadCacheBytes?: number

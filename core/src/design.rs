@@ -120,10 +120,12 @@
 //! - **`peak_live_bytes` is looked at when buffers are created and statistics read.** An exact peak over all threads
 //!   needs a shared counter at each get.
 //! - **`max_retained_bytes` bounds the threads' caches too**: their capacity is reserved from it, half of it at most.
-//! - **A thread keeps up to 16 MiB, of classes up to 4 MiB**, not what fits the second-level cache and 256 KiB. An untouched
-//!   buffer is as cheap from a thread's stack whatever its size, 3 to 13 ns, and 40 to 70 from the depot, which two threads share
-//!   at 75 to 100; `trim`, `maintain` and the limit reach what threads keep. As many classes are kept as leave half of the share
-//!   when each has one buffer: equal parts left a quarter unused, because small classes cannot hold theirs.
+//! - **A thread keeps up to 32 MiB, of all classes**, not what fits the second-level cache and 256 KiB. An untouched buffer is as
+//!   cheap from a thread's stack whatever its size, 3 to 13 ns, and 40 to 70 from the depot, which two threads share at 75 to
+//!   430; `trim`, `maintain` and the limit reach what threads keep. As many classes have a part of its share as leave a quarter
+//!   of it when each has one buffer: equal parts left a quarter unused, because small classes cannot hold theirs. Of larger
+//!   classes one buffer is lent to each thread that puts one, out of the depots' part: reserved for all threads in advance,
+//!   whether they use it or not, 16 MiB buffers would leave four threads nothing else. The loan ends when it is not used.
 //! - **C has no explicit per-thread context.** It was to spare the way to the thread's cache, which is five instructions of 60
 //!   (`tls.rs`), and a pointer to it could not be checked, as everything from C must be. What the handles' check cost, 3.5 ns of
 //!   12, is spared all who do not hand leases to other threads.

@@ -58,7 +58,7 @@ pub enum ClearPolicy {
 pub(crate) const ALIGNMENT_MIN: usize = 64;
 const ALIGNMENT_MAX: usize = 2 << 20;
 const NAME_MAX: usize = 64;
-const THREAD_CACHE_DEFAULT: usize = 16 << 20;
+const THREAD_CACHE_DEFAULT: usize = 32 << 20;
 const RETAINED_DEFAULT_MAX: usize = 256 << 20;
 const RETAINED_DEFAULT_MIN: usize = 1 << 20;
 

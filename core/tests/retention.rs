@@ -3,6 +3,8 @@
 #[path = "support/process.rs"]
 mod process;
 
+use std::sync::mpsc;
+
 use millpond::raw::Stock;
 use millpond::{BufferPool, Builder, Classes, Lease, Site, Stats};
 use process::addresses;
@@ -208,4 +210,110 @@ fn no_more_is_destroyed_than_a_get_at_the_limit_takes() {
     let stats = rest(&pool);
     assert_eq!((stats.retained_bytes, stats.destroyed), (4 * MIB as u64, 3), "as much as the lease takes");
     drop(lease);
+}
+
+/// Gets and puts a buffer on a thread of its own, has `look` look, and ends the thread.
+fn beside(pool: &BufferPool, len: usize, look: impl FnOnce()) {
+    let (done, has_put) = mpsc::channel();
+    // Ends the thread when it is dropped, by a panic too.
+    let (end, ended) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            drop(get(pool, len, 1));
+            done.send(()).expect("somebody waits");
+            ended.recv().expect_err("nothing is sent");
+        });
+        has_put.recv().expect("no panic");
+        let end = end;
+        look();
+        drop(end);
+        thread.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_thread_keeps_one_buffer_of_a_class_beyond_its_share_while_there_is_room() {
+    let large = 16 * MIB;
+    let pool_of = |retained: usize, thread: usize| {
+        let pool = builder("lent", &[4096, large]).max_retained_bytes(retained).thread_cache_bytes(thread).build();
+        pool.expect("a pool")
+    };
+    // What the thread's share leaves of what it may keep, which is here 257 buffers of 4096 bytes.
+    let share = 257 * 4096;
+    for (retained, thread, kept) in [
+        (256 * MIB, share + large, 1),
+        (256 * MIB, share + large - 1, 0),
+        (256 * MIB, 0, 0),
+        // A quarter of what may be retained is for such buffers.
+        (64 * MIB, 32 * MIB, 1),
+        (64 * MIB - 4, 32 * MIB, 0),
+    ] {
+        let pool = pool_of(retained, thread);
+        beside(&pool, large, || {
+            drop(get(&pool, large, 1));
+            assert_eq!(rest(&pool).created, 1 + kept, "{retained} and {thread}");
+        });
+        // What a thread kept is everybody's when it ends.
+        drop(get(&pool, large, 1 + kept as usize));
+        let stats = rest(&pool);
+        assert_eq!((stats.created, stats.discarded), (1 + kept, 0), "{retained} and {thread}");
+    }
+    // Of several threads, until the quarter is used up.
+    let pool = pool_of(128 * MIB, 32 * MIB);
+    beside(&pool, large, || {
+        beside(&pool, large, || {
+            beside(&pool, large, || drop(get(&pool, large, 1)));
+            assert_eq!(rest(&pool).created, 3, "the third one's is for all");
+        });
+    });
+    drop(get(&pool, large, 3));
+    assert_eq!((rest(&pool).created, rest(&pool).discarded), (3, 0));
+}
+
+#[test]
+fn nothing_is_lent_where_the_pool_keeps_all_it_may() {
+    let pool = builder("full", &[4096, 16 * MIB]).max_retained_bytes(64 * MIB).build().expect("a pool");
+    let (one, four) = (get(&pool, 16 * MIB, 1), get(&pool, 16 * MIB, 4));
+    let puts = |leases: Vec<Lease>| {
+        std::thread::scope(|scope| scope.spawn(|| drop(leases)).join().expect("no panic"));
+    };
+    puts(four);
+    // Three stand in the depot: some of the room is reserved for threads, and a fourth one does not fit.
+    let full = |discarded: u64| {
+        let stats = rest(&pool);
+        assert_eq!((stats.retained_bytes, stats.discarded), (48 * MIB as u64, discarded));
+    };
+    full(1);
+    drop(one);
+    full(2);
+}
+
+#[test]
+fn what_a_thread_was_lent_comes_back_when_it_is_not_used() {
+    let large = 16 * MIB;
+    let pool = builder("loans", &[4096, large]).max_retained_bytes(64 * MIB).build().expect("a pool");
+    let own = |len: usize| pool.get_idle(len, Site::NONE).is_some();
+    for _ in 0..2 {
+        drop(get(&pool, large, 1));
+        pool.maintain();
+        assert!(own(large), "it was used since the last look");
+        pool.maintain();
+        // The thread works on, without the large buffer.
+        drop(get(&pool, 1, 1));
+        pool.maintain();
+        assert!(!own(large) && own(1), "its share is kept");
+        let stats = rest(&pool);
+        assert_eq!((stats.created, stats.trimmed_bytes), (2, 0), "it stands in the depot");
+    }
+    drop(get(&pool, large, 1));
+    assert!(own(large));
+    assert_eq!(pool.trim(), large + 4096);
+    drop(get(&pool, large, 1));
+    assert!(own(large), "it is lent again");
+    assert_eq!(rest(&pool).created, 3);
+    // A get at the limit finds it, wherever it stands.
+    let tight =
+        builder("tight", &[4096, large]).max_bytes(64 * MIB).max_retained_bytes(64 * MIB).build().expect("a pool");
+    beside(&tight, large, || drop(get(&tight, large, 4)));
+    assert_eq!(rest(&tight).created, 4);
 }

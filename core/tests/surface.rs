@@ -32,7 +32,7 @@ fn a_pool_tells_its_options() {
     assert_eq!((pool.name(), pool.class_sizes().len()), ("told", 9));
     let other = BufferPool::builder().build().expect("a pool");
     assert_eq!((other.limit_policy(), other.clear_policy()), (LimitPolicy::Fail, ClearPolicy::OnPut));
-    assert_eq!(other.thread_cache_bytes(), 16 << 20);
+    assert_eq!(other.thread_cache_bytes(), 32 << 20);
     assert!(other.max_retained_bytes() <= other.max_bytes() && other.max_bytes() > 1 << 20);
     assert!(other.name().starts_with("pool-"), "{}", other.name());
 }

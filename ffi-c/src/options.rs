@@ -59,9 +59,10 @@ pub struct millpond_pool_options {
     pub max_retained_bytes: usize,
     /// Alignment of every lease: a power of two from 64 to 2 MiB. Default: 64.
     pub alignment: usize,
-    /// Most idle bytes in one thread's cache, and at most an eighth of what threads may still keep together, half of
-    /// `max_retained_bytes`; a sixteenth when less than half of that is left. Classes share it, from the smallest, as many as
-    /// leave half of it with one buffer each. Default: 16 MiB.
+    /// Most idle bytes in one thread's cache. Its share of that is at most an eighth of what threads may still keep together,
+    /// half of `max_retained_bytes`; a sixteenth when less than half of that is left. Classes have it from the smallest, as many
+    /// as leave a quarter of it with one buffer each; of larger ones that a thread uses it keeps one buffer each, at most a
+    /// quarter of `max_retained_bytes` in all threads. Default: 32 MiB.
     /// MILLPOND_ZERO: no thread caches.
     pub thread_cache_bytes: usize,
     /// With MILLPOND_LIMIT_WAIT: milliseconds a get may wait. Otherwise 0.

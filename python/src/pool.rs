@@ -36,8 +36,9 @@ use crate::text;
 ///     clear: When bytes are zeroed between tenants: "on_put", "on_get", or "never" (contents are unspecified: for
 ///         pools with one tenant).
 ///     alignment: Of every buffer, a power of two from 64 to 2097152 bytes; 64 if left out.
-///     thread_cache_bytes: Idle memory each thread keeps for itself; 16 MiB if left out, 0 for none. Classes share it,
-///         from the smallest, as many as leave half of it with one buffer each.
+///     thread_cache_bytes: Idle memory each thread keeps for itself; 32 MiB if left out, 0 for none. Classes share it,
+///         from the smallest, as many as leave a quarter of it with one buffer each; of larger ones that a thread uses it
+///         keeps one buffer each, while that is at most a quarter of max_retained_bytes in all threads.
 ///     check: How closely the pool looks at its leases: "off", "on", "sites" (places and threads of gets and puts are
 ///         recorded), "sample:N" (each N-th lease of up to 1 MiB stands on guarded pages, see report_faults) or "full"
 ///         (as "sites", and buffers are filled with a pattern and used again late). What the environment variable

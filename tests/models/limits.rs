@@ -69,7 +69,7 @@ fn two_caches_share_what_may_be_kept() {
 
 #[test]
 fn two_givers_stay_within_what_may_be_kept() {
-    explore("of two buffers that are given, as many are kept as may be", None, || {
+    explore("of two buffers that are given, as many are kept as may be", Some(3), || {
         let pool = limited(2).max_retained_bytes(SIZE).build().expect("a pool");
         let id = pool.id();
         let entries = [get(id).id, get(id).id].map(|lease| {
@@ -90,6 +90,77 @@ fn two_givers_stay_within_what_may_be_kept() {
         let rejected = give(pool.inner(), entries[0]) + other.join();
         assert_eq!(rejected, 1, "room for one");
         assert_eq!(at_rest(&pool, 0).retained_buffers, 1);
+    });
+}
+
+/// A pool that may retain four buffers and whose threads have no share of them: each keeps one buffer, as long as one is all
+/// that all threads keep. `count` leases of it are out.
+fn lending(count: usize) -> (BufferPool, u64, Vec<u64>) {
+    let pool = options().max_retained_bytes(4 * SIZE).thread_cache_bytes(SIZE).build().expect("a pool");
+    let id = pool.id();
+    let leases = (0..count).map(|_| get(id).id).collect();
+    (pool, id, leases)
+}
+
+fn lent(pool: &BufferPool) -> usize {
+    pool.inner().lent_bytes.load(Ordering::Relaxed)
+}
+
+#[test]
+fn two_threads_share_what_may_be_lent() {
+    explore("of two threads that put a buffer, one is lent its place", Some(2), || {
+        let (pool, id, leases) = lending(2);
+        let theirs = leases[1];
+        let pool_again = pool.clone();
+        let other = spawn(move || {
+            put(id, theirs).expect("live");
+            assert!(lent(&pool_again) <= SIZE, "one is lent");
+        });
+        put(id, leases[0]).expect("live");
+        other.join();
+        assert!(lent(&pool) <= SIZE, "one is lent");
+        assert_eq!(at_rest(&pool, 0).retained_buffers, 2, "both are kept");
+        pool.inner().flush_caches(|_| true);
+        assert_eq!((lent(&pool), at_rest(&pool, 0).retained_buffers), (0, 2));
+    });
+}
+
+#[test]
+fn a_loan_meets_its_end() {
+    explore("a put into a lent place meets the end of the loan", Some(2), || {
+        let (pool, id, leases) = lending(2);
+        put(id, leases[0]).expect("live");
+        assert_eq!(lent(&pool), SIZE);
+        let lease = get(id).id;
+        let theirs = pool.inner().keep_alive();
+        let other = spawn(move || theirs.flush_caches(|_| true));
+        put(id, lease).expect("live");
+        other.join();
+        put(id, leases[1]).expect("live");
+        // Of two, one stands in the lent place.
+        assert_eq!((lent(&pool), at_rest(&pool, 0).retained_buffers), (SIZE, 2));
+    });
+}
+
+#[test]
+fn a_loan_and_a_giver_stay_within_what_may_be_kept() {
+    explore("a loan and a giver stay within what may be kept", Some(3), || {
+        let (pool, id, leases) = lending(5);
+        let give = |inner: &Strong, lease| {
+            let slot = crate::buffer::slot::find(lease).expect("a slot");
+            assert!(slot.end_handle(lease));
+            let mut doomed = Doomed::default();
+            inner.give_idle(0, 0, &[Entry::of(slot)], &mut doomed);
+            inner.count_put(0, SIZE);
+            inner.destroy_all(&mut doomed);
+        };
+        leases[2..].iter().for_each(|lease| give(pool.inner(), *lease));
+        let (theirs, lease) = (pool.inner().keep_alive(), leases[1]);
+        let other = spawn(move || give(&theirs, lease));
+        put(id, leases[0]).expect("live");
+        other.join();
+        let kept = at_rest(&pool, 0).retained_buffers;
+        assert!((3..=4).contains(&kept), "room for four, {kept} kept");
     });
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use super::exit;
@@ -11,7 +12,7 @@ use super::memory;
 use super::slot::Slot;
 use crate::check::Check;
 use crate::options::ClearPolicy;
-use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64};
+use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 use crate::tls::Words;
 
 /// Reasons why an owner must leave its cache alone; bits of [`ThreadCache::gate`].
@@ -41,7 +42,7 @@ pub(crate) struct ThreadCache {
     pub until_guarded: Cell<u32>,
     /// The gets and puts at the last look of `maintain`; guarded by the registry's lock.
     pub seen: Cell<u64>,
-    /// The most bytes that the magazines hold.
+    /// The most bytes that the magazines of the thread's share hold, those of the first classes.
     pub budget: usize,
     /// Bytes asked for in gets, modulo 2^64. Apart from those of puts: a pair would otherwise wait for itself.
     requested: AtomicU64,
@@ -56,12 +57,16 @@ pub(crate) struct ThreadCache {
     /// See [`ThreadCache::mark`].
     mark: AtomicU32,
     gate: AtomicU32,
-    /// How many classes are cached, from the smallest.
-    cached: u32,
+    /// How many classes share what the thread may keep, from the smallest.
+    shared: u32,
     /// Whether the fast path of a get serves any.
     serves: bool,
     /// Stand here and not behind a pointer: it would be one load more on the way to each buffer.
     magazines: [Magazine; MAGAZINES],
+    /// The capacity of the buffers that magazines beyond the share may hold, one each: see [`ThreadCache::lend`].
+    lent: AtomicUsize,
+    /// As `seen`, of the classes beyond the share.
+    pub seen_beyond: Cell<u64>,
 }
 
 #[cfg(not(millpond_models))]
@@ -82,10 +87,13 @@ impl ThreadCache {
     /// Makes an empty cache that holds at most `budget` bytes. `None` without memory.
     pub(crate) fn new(inner: &Inner, home: usize, budget: usize) -> Option<Box<ThreadCache>> {
         let sizes = inner.table.sizes();
-        let (cached, kept) = shares(sizes, budget);
+        let (shared, kept) = shares(sizes, budget);
         let mut magazines = [const { Magazine::full() }; MAGAZINES];
-        for (magazine, count) in magazines.iter_mut().zip(&kept[..cached]) {
-            *magazine = Magazine::empty(*count)?;
+        for (class, magazine) in magazines[..sizes.len().min(MAGAZINES - 1)].iter_mut().enumerate() {
+            *magazine = Magazine::empty(kept[class].max(1))?;
+            if class >= shared {
+                magazine.close();
+            }
         }
         let mut counts = Vec::new();
         counts.try_reserve_exact(sizes.len() + 1).ok()?;
@@ -100,7 +108,7 @@ impl ThreadCache {
             gate: AtomicU32::new(0),
             requested: AtomicU64::new(0),
             returned: AtomicU64::new(0),
-            cached: cached as u32,
+            shared: shared as u32,
             serves,
             pool_id: inner.id,
             counts,
@@ -109,6 +117,8 @@ impl ThreadCache {
             until_guarded: Cell::new(if let Check::Sample(every) = inner.check() { every.get() } else { 0 }),
             seen: Cell::new(0),
             budget: most_kept(sizes, budget),
+            lent: AtomicUsize::new(0),
+            seen_beyond: Cell::new(0),
             magazines,
         };
         cache.open();
@@ -231,12 +241,24 @@ impl ThreadCache {
         }
     }
 
-    #[inline(always)]
-    pub(crate) fn is_cached(&self, class: usize) -> bool {
-        class < self.cached as usize
+    /// Lets the thread keep one buffer of a class that its share does not reach, of `size` bytes. Only between `enter` and
+    /// `leave`, after [`Inner::lend`](super::inner::Inner) has set the bytes aside.
+    pub(crate) fn lend(&self, class: usize, size: usize) {
+        self.lent.store(self.lent() + size, Ordering::Relaxed);
+        self.magazines[class].open();
     }
 
-    /// Takes an idle buffer out of a magazine and counts the get; that of a class that is not cached has none. Only between
+    pub(crate) fn lent(&self) -> usize {
+        self.lent.load(Ordering::Relaxed)
+    }
+
+    /// Forgets what was lent. Returns how many bytes it was. Only by whoever revoked the cache, and who then empties and closes
+    /// the magazines of the [classes beyond the share](ThreadCache::classes_beyond).
+    pub(crate) fn take_loans(&self) -> usize {
+        self.lent.swap(0, Ordering::Relaxed)
+    }
+
+    /// Takes an idle buffer out of a magazine and counts the get; that of a class that is not kept has none. Only between
     /// [`ThreadCache::enter_to_pop`] and `leave`, or between `enter` and `leave` by whoever looks himself after what the
     /// fast path leaves out.
     #[inline(always)]
@@ -251,7 +273,7 @@ impl ThreadCache {
     /// Keeps an idle buffer and counts the put; `false` when there is no room. Only between `enter` and `leave`.
     #[inline(always)]
     pub(crate) fn push(&self, class: usize, slot: &'static Slot, len: usize) -> bool {
-        // A class that is not cached has a magazine that is always full.
+        // A class that is not kept has a magazine that takes nothing.
         let magazine = &self.magazines[class % MAGAZINES];
         if !magazine.push(slot) {
             return false;
@@ -281,14 +303,20 @@ impl ThreadCache {
         self.sum(class, |counts| &counts.puts)
     }
 
-    /// Returns the magazine of a class, if the class is cached.
+    /// Returns the magazine of a class, if there is one for it.
     pub(crate) fn magazine(&self, class: usize) -> Option<&Magazine> {
         self.magazines().get(class)
     }
 
-    /// Returns the magazines, one for each cached class from the smallest.
+    /// Returns the magazines, one for each class from the smallest, as many as there are.
     pub(crate) fn magazines(&self) -> &[Magazine] {
-        &self.magazines[..self.cached as usize]
+        // The last one of `counts` is that of oversized leases.
+        &self.magazines[..self.counts.len().saturating_sub(1).min(MAGAZINES - 1)]
+    }
+
+    /// Returns the classes that the share does not reach and that have a magazine.
+    pub(crate) fn classes_beyond(&self) -> Range<usize> {
+        self.shared as usize..self.magazines().len()
     }
 
     fn sum(&self, class: usize, which: impl Fn(&Counts) -> &AtomicU64) -> u64 {
@@ -309,13 +337,13 @@ impl ThreadCache {
 }
 
 /// Says of how many classes, from the smallest, a thread keeps buffers with `budget` bytes, and how many of each: of as many
-/// classes as can have an equal part of it each that holds a buffer, or as leave half of it when each has one buffer. What
-/// is left then is divided equally, but for what small classes cannot use.
+/// classes as can have an equal part of it each that holds a buffer, or as leave a quarter of it when each has one buffer.
+/// What is left then is divided equally, but for what small classes cannot use.
 fn shares(sizes: &[usize], budget: usize) -> (usize, [usize; MAGAZINES]) {
     let mut kept = [0; MAGAZINES];
     let sizes = &sizes[..sizes.len().min(MAGAZINES - 1)];
     let of_one = |classes: usize| sizes[..classes].iter().sum::<usize>();
-    let fits = |classes: &usize| budget / classes >= sizes[classes - 1] || of_one(*classes) <= budget / 2;
+    let fits = |classes: &usize| budget / classes >= sizes[classes - 1] || of_one(*classes) <= budget / 4 * 3;
     let cached = (1..=sizes.len()).rev().find(fits).unwrap_or(0);
     let mut rest = budget.saturating_sub(of_one(cached));
     for (class, size) in sizes[..cached].iter().enumerate() {
@@ -364,7 +392,7 @@ static NOBODY: Nobody = Nobody(ThreadCache {
     gate: AtomicU32::new(GATE_ORPHAN),
     requested: AtomicU64::new(0),
     returned: AtomicU64::new(0),
-    cached: 0,
+    shared: 0,
     serves: false,
     pool_id: 0,
     counts: Vec::new(),
@@ -373,6 +401,8 @@ static NOBODY: Nobody = Nobody(ThreadCache {
     until_guarded: Cell::new(0),
     seen: Cell::new(0),
     budget: 0,
+    lent: AtomicUsize::new(0),
+    seen_beyond: Cell::new(0),
     magazines: [const { Magazine::full() }; MAGAZINES],
 });
 
@@ -569,31 +599,32 @@ mod tests {
             (0, vec![]),
             (511, vec![]),
             (512, vec![1]),
-            (8191, vec![15]),
-            // Equal parts that hold one each.
+            // One each is three quarters of it.
+            (6143, vec![11]),
+            (6144, vec![2, 1]),
             (8192, vec![4, 1]),
-            // One each is half of it.
-            (2 * (512 + 4096 + 65536) - 1, vec![133, 17]),
-            (2 * (512 + 4096 + 65536), vec![46, 6, 1]),
-            (3 * 65536, vec![83, 11, 1]),
-            (2 * (70144 + (4 << 20)) - 1, vec![257, 257, 112]),
-            (2 * (70144 + (4 << 20)), vec![257, 257, 24, 1]),
+            (93_527, vec![87, 11]),
+            (93_528, vec![16, 2, 1]),
+            (5_685_931, vec![257, 257, 68]),
+            (5_685_932, vec![257, 106, 7, 1]),
             (1 << 30, vec![257, 257, 257, 251]),
         ] {
             assert_eq!(kept(&sizes, budget), expected, "{budget}");
         }
         assert_eq!(kept(&[1 << 30], 1 << 30), [1]);
         assert_eq!(kept(&[1 << 30], (1 << 30) - 1), []);
-        // Two of one size have equal parts, which hold one each, though half of the budget is not left.
+        // Equal parts hold one each, though a quarter of the budget is not left.
         assert_eq!(kept(&[4096, 4160], 2 * 4160), [1, 1]);
+        assert_eq!(kept(&[4096, 4160], 2 * 4160 - 1), [2]);
     }
 
     #[test]
     fn a_thread_keeps_no_more_classes_than_it_has_magazines_and_no_more_buffers_than_fit() {
         let many: Vec<usize> = (1..=100).map(|n| n * 64).collect();
         assert_eq!(kept(&many, 64 << 20), [MAGAZINE_MAX + 1; MAGAZINES - 1]);
-        // Of the default classes with the default budget: those up to 4 MiB.
+        // Of the default classes with the default budget: all, where as much may be retained, otherwise those up to 4 MiB.
         let defaults = [512, 1024, 4096, 16384, 65536, 262_144, 1 << 20, 4 << 20, 16 << 20];
+        assert_eq!(kept(&defaults, 32 << 20), [257, 257, 257, 100, 25, 7, 2, 1, 1]);
         assert_eq!(kept(&defaults, 16 << 20), [257, 257, 257, 119, 30, 8, 2, 1]);
     }
 }

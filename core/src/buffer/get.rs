@@ -141,7 +141,7 @@ impl Inner {
 
     /// As [`Inner::find_idle`], with the thread's cache in use.
     fn find_idle_in(&self, cache: &ThreadCache, class: usize) -> Option<Entry> {
-        let Some(magazine) = cache.magazine(class) else {
+        let Some(magazine) = cache.magazine(class).filter(|magazine| magazine.is_open()) else {
             return self.find_in_depot(class, cache.home as usize);
         };
         let mut found = magazine.pop().map(Entry::of);

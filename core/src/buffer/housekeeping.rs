@@ -1,6 +1,7 @@
 //! Gives idle memory back: at once, by and by, or at the end.
 
-use super::cache::ThreadCache;
+use std::ops::Range;
+
 use super::depot::Doomed;
 use super::inner::{Inner, add};
 use super::registry;
@@ -37,21 +38,27 @@ impl Inner {
             let mut registry = registry::lock();
             if let Some(member) = registry.member(self.id) {
                 // A thread that neither got nor put since the last look does not need its stock.
-                let classes = 0..self.classes.len();
+                // One that works on does not need the single large buffers that it did not use meanwhile.
                 let mut resting = Vec::new();
                 for cache in member.caches() {
-                    let busy: u64 = classes.clone().map(|class| cache.gets(class) + cache.puts(class)).sum();
-                    let rests = cache.seen.replace(busy) == busy;
-                    if rests
-                        && cache.magazines().iter().any(|magazine| magazine.idle() > 0)
-                        && resting.try_reserve(1).is_ok()
-                    {
-                        resting.push(std::ptr::from_ref(cache));
+                    let uses = |classes: Range<usize>| classes.map(|class| cache.gets(class) + cache.puts(class)).sum();
+                    let (all, beyond): (u64, u64) = (uses(0..self.classes.len()), uses(cache.classes_beyond()));
+                    let rests = cache.seen.replace(all) == all;
+                    let rests_beyond = cache.seen_beyond.replace(beyond) == beyond;
+                    let holds = cache.magazines().iter().any(|magazine| magazine.idle() > 0);
+                    if (rests && holds || rests_beyond && cache.lent() > 0) && resting.try_reserve(1).is_ok() {
+                        resting.push((std::ptr::from_ref(cache), rests));
                     }
                 }
                 if !resting.is_empty() {
-                    let chosen = |cache: &ThreadCache| resting.contains(&std::ptr::from_ref(cache));
-                    member.revoke(chosen, |cache| self.flush(cache, &mut doomed));
+                    let found = |cache| resting.iter().find(|(resting, _)| std::ptr::eq(*resting, cache));
+                    member.revoke(
+                        |cache| found(cache).is_some(),
+                        |cache| match found(cache) {
+                            Some((_, true)) => self.flush(cache, &mut doomed),
+                            _ => self.end_loans(cache, &mut doomed),
+                        },
+                    );
                 }
             }
         }

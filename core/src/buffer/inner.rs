@@ -110,7 +110,9 @@ pub(crate) struct Inner {
     depot_bytes: AtomicUsize,
     /// The most that the threads' caches, and the bindings' stocks without asking, can hold in all.
     reserved_bytes: AtomicUsize,
-    /// What the stocks hold beyond that, or once did.
+    /// What single magazines of large classes may hold beyond that, see [`Inner::lend`].
+    pub(crate) lent_bytes: AtomicUsize,
+    /// What the stocks hold beyond their shares, or once did.
     stock_bytes: AtomicUsize,
     closed: AtomicBool,
     /// How many `BufferPool` values name the pool.
@@ -173,6 +175,7 @@ impl Inner {
             total_bytes: AtomicUsize::new(0),
             depot_bytes: AtomicUsize::new(0),
             reserved_bytes: AtomicUsize::new(0),
+            lent_bytes: AtomicUsize::new(0),
             stock_bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             handles: AtomicUsize::new(0),
@@ -245,7 +248,7 @@ impl Inner {
     /// of it is `used`, which is what is taken.
     fn take_share(&self, used: impl Fn(usize) -> usize) -> (usize, usize) {
         let (mut budget, mut taken) = (0, 0);
-        let _ = self.reserved_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |reserved| {
+        let _ = self.reserved_bytes.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |reserved| {
             budget = part_of(self.max_retained_bytes / 2, reserved).min(self.thread_cache_bytes);
             if budget < CACHE_MIN {
                 budget = 0;
@@ -253,12 +256,56 @@ impl Inner {
             taken = used(budget);
             Some(reserved + taken)
         });
-        let reserved = self.reserved_bytes.load(Ordering::Relaxed);
-        let excess = (self.depot_bytes.load(Ordering::Relaxed) + reserved).saturating_sub(self.max_retained_bytes);
+        let excess = self.excess();
         if excess > 0 {
             self.destroy_idle(excess);
         }
         (budget, taken)
+    }
+
+    /// Returns what threads' caches and stocks may hold in all.
+    fn set_aside(&self) -> usize {
+        [&self.reserved_bytes, &self.lent_bytes, &self.stock_bytes]
+            .map(|bytes| bytes.load(Ordering::SeqCst))
+            .iter()
+            .sum()
+    }
+
+    /// Returns by how much more is kept, or may be, than may be retained. Who adds to one of the sums looks at all of them
+    /// afterwards, so that of two who do so at a time one at least sees the other, and takes back what he added.
+    fn excess(&self) -> usize {
+        (self.depot_bytes.load(Ordering::SeqCst) + self.set_aside()).saturating_sub(self.max_retained_bytes)
+    }
+
+    /// Lets the calling thread, which is in its cache, keep one buffer of a class that its share does not reach: as long as it
+    /// keeps no more than the options say, and all threads no more than a quarter of what may be retained in this way. Nothing
+    /// is destroyed for it. `false` when it may not.
+    pub(crate) fn lend(&self, cache: &ThreadCache, class: usize) -> bool {
+        let size = self.table.sizes()[class];
+        if cache.budget + cache.lent() + size > self.thread_cache_bytes {
+            return false;
+        }
+        let most = self.max_retained_bytes / 4;
+        let lent = |lent: usize| (lent + size <= most).then_some(lent + size);
+        if self.lent_bytes.fetch_update(Ordering::SeqCst, Ordering::Relaxed, lent).is_err() {
+            return false;
+        }
+        if self.excess() > 0 {
+            self.lent_bytes.fetch_sub(size, Ordering::Relaxed);
+            return false;
+        }
+        cache.lend(class, size);
+        true
+    }
+
+    /// Ends what was [lent](Inner::lend) to a cache that is the caller's now; the buffers go to the depots.
+    pub(crate) fn end_loans(&self, cache: &ThreadCache, doomed: &mut Doomed) {
+        // First, so that the depots have room for them.
+        self.lent_bytes.fetch_sub(cache.take_loans(), Ordering::Relaxed);
+        for class in cache.classes_beyond() {
+            self.flush_class(cache, class, doomed);
+            cache.magazines()[class].close();
+        }
     }
 
     /// Gives back what `take_share` took.
@@ -269,10 +316,12 @@ impl Inner {
     /// Says whether a stock may keep one more buffer of `size` bytes beyond its share. Under the registry's lock.
     pub(crate) fn may_keep(&self, blocks: &[Block], size: usize) -> bool {
         let excess: usize = blocks.iter().map(|block| block.excess(self.table.sizes())).sum();
-        let others = self.depot_bytes.load(Ordering::Relaxed) + self.reserved_bytes.load(Ordering::Relaxed);
-        let granted = excess + others + size <= self.max_retained_bytes;
-        // Only this function lets the excess grow, so what is noted here is never too little.
-        self.stock_bytes.store(excess + if granted { size } else { 0 }, Ordering::Relaxed);
+        // Only this function lets the stocks' excess grow, so what is noted here is never too little.
+        self.stock_bytes.store(excess + size, Ordering::SeqCst);
+        let granted = self.excess() == 0;
+        if !granted {
+            self.stock_bytes.store(excess, Ordering::Relaxed);
+        }
         granted
     }
 
@@ -326,12 +375,17 @@ impl Inner {
         entries.iter().copied().for_each(tools::close);
         let size = self.table.sizes()[class];
         let mut keep = 0;
-        let _ = self.depot_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
-            let elsewhere = self.reserved_bytes.load(Ordering::Relaxed) + self.stock_bytes.load(Ordering::Relaxed);
-            let room = self.max_retained_bytes.saturating_sub(bytes + elsewhere);
+        let _ = self.depot_bytes.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |bytes| {
+            let room = self.max_retained_bytes.saturating_sub(bytes + self.set_aside());
             keep = (room / size).min(entries.len());
             Some(bytes + keep * size)
         });
+        if keep > 0 {
+            // More may have been set aside since the sum was made.
+            let excess = self.excess().div_ceil(size).min(keep);
+            self.depot_bytes.fetch_sub(excess * size, Ordering::Relaxed);
+            keep -= excess;
+        }
         entries[keep..].iter().for_each(|entry| doomed.push(*entry));
         let before = doomed.count;
         self.classes[class].depot.give(home, entries[..keep].iter().copied(), doomed);
@@ -363,10 +417,15 @@ impl Inner {
 
     /// Empties a cache that is the caller's into the depots.
     pub(crate) fn flush(&self, cache: &ThreadCache, doomed: &mut Doomed) {
-        for (class, magazine) in cache.magazines().iter().enumerate() {
-            while let Some(slot) = magazine.pop() {
-                self.give_idle(class, cache.home as usize, &[Entry::of(slot)], doomed);
-            }
+        self.end_loans(cache, doomed);
+        for class in 0..cache.classes_beyond().start {
+            self.flush_class(cache, class, doomed);
+        }
+    }
+
+    fn flush_class(&self, cache: &ThreadCache, class: usize, doomed: &mut Doomed) {
+        while let Some(slot) = cache.magazines()[class].pop() {
+            self.give_idle(class, cache.home as usize, &[Entry::of(slot)], doomed);
         }
     }
 
@@ -533,7 +592,7 @@ mod tests {
         for thread in 0..80 {
             let part = part_of(ALL, reserved);
             assert!(part >= 64 << 10, "{thread}");
-            reserved += cache::most_kept(&sizes, part.min(16 << 20));
+            reserved += cache::most_kept(&sizes, part.min(32 << 20));
             assert!(reserved <= ALL);
         }
     }

@@ -85,6 +85,22 @@ impl Magazine {
         Some(magazine)
     }
 
+    /// Lets an empty magazine for one buffer take it. Only by the cache's owner, or by whoever revoked the cache, as
+    /// [`Magazine::close`].
+    pub(crate) fn open(&self) {
+        self.hot.store(std::ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// Lets an empty magazine for one buffer take nothing, as [`Magazine::full`].
+    pub(crate) fn close(&self) {
+        debug_assert!(self.idle() == 0 && self.cells.len() == 1, "a closed magazine would lose its buffers");
+        self.hot.store(NOTHING, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !std::ptr::eq(self.hot.load(Ordering::Relaxed), NOTHING)
+    }
+
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<&'static Slot> {
         let hot = self.hot.load(Ordering::Relaxed);
@@ -191,5 +207,21 @@ mod tests {
         assert!(full.pop().is_none());
         assert_eq!(full.idle(), 0);
         full.spill(8, |_| panic!("nothing stands there"));
+    }
+
+    #[test]
+    fn a_magazine_for_one_buffer_takes_it_while_it_is_open() {
+        let one = Magazine::empty(1).expect("memory");
+        let pool = crate::BufferPool::new("one").expect("a pool");
+        let lease = pool.get(10).expect("a lease");
+        for _ in 0..2 {
+            assert!(one.is_open() && one.push(lease.slot()) && !one.push(lease.slot()));
+            assert_eq!((one.batch(), one.idle()), (0, 1));
+            assert!(one.pop().is_some_and(|slot| std::ptr::eq(slot, lease.slot())));
+            one.close();
+            assert!(!one.is_open() && !one.push(lease.slot()));
+            assert!(one.pop().is_none());
+            one.open();
+        }
     }
 }

@@ -132,11 +132,12 @@ impl Builder {
         self
     }
 
-    /// Limits the bytes that each thread keeps for itself; 0 for nothing. Default: 16 MiB, and never more than an eighth of
-    /// what threads may still keep together, which is half of `max_retained_bytes`; a sixteenth when less than half of that is
-    /// left, but 64 KiB as long as there is as much. Classes from the smallest share it, as
-    /// many of them as leave half of it when each has one buffer, or as get a buffer each of equal parts; those above are
-    /// kept for all threads together. With the default classes that is up to 4 MiB, or all with `44 << 20` bytes.
+    /// Limits the bytes that each thread keeps for itself; 0 for nothing. Default: 32 MiB. Of that a thread's share is never
+    /// more than an eighth of what threads may still keep together, which is half of `max_retained_bytes`; a sixteenth when less
+    /// than half of that is left, but 64 KiB as long as there is as much. Classes from the smallest have it, as many of them as
+    /// leave a quarter of it when each has one buffer, or as get a buffer each of equal parts: with the defaults those up to
+    /// 4 MiB. Of larger classes a thread that uses them keeps one buffer each, within its limit and while those of all threads
+    /// are at most a quarter of `max_retained_bytes`; the others are kept for all threads together.
     pub fn thread_cache_bytes(mut self, bytes: usize) -> Builder {
         self.options.thread_cache_bytes = bytes;
         self

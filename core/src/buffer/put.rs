@@ -9,7 +9,7 @@ use super::depot::{Doomed, Entry};
 use super::guard;
 use super::history::{self, Act};
 use super::inner::{Inner, add};
-use super::magazine::BATCH_MAX;
+use super::magazine::{BATCH_MAX, Magazine};
 use super::memory;
 use super::slot::{self, Slot};
 use super::strong::Strong;
@@ -211,10 +211,10 @@ impl Inner {
     /// As [`Inner::stow`], with the thread's cache in use.
     fn stow_in(&self, cache: &ThreadCache, class: usize, entry: Entry, doomed: &mut Doomed) {
         let home = cache.home as usize;
-        if !cache.is_cached(class) {
+        let keeps = |magazine: &&Magazine| magazine.is_open() || self.lend(cache, class);
+        let Some(magazine) = cache.magazine(class).filter(keeps) else {
             return self.give_idle(class, home, &[entry], doomed);
-        }
-        let magazine = &cache.magazines()[class];
+        };
         if magazine.push(entry.slot) {
             return;
         }
