@@ -10,7 +10,8 @@ from .tables import duration
 from .targets import Figure, Found, Key, Verdict
 
 # The floors of a work by program: what each does is said of it at the head of the report.
-_PAIR, _BURST = ("registers only", "vec-stack", "locked-list"), ("kept", "kept-spread")
+_PLACE = ("one-place", "one-place+who", "one-place+who+counts", "one-place+who+counts+gate", "one-place+who+counts+gate+classes")
+_PAIR, _BURST = ("registers only", "vec-stack", *_PLACE, "locked-list"), ("kept", "kept-spread", "vec-stack")
 _SHARED = ("pmr-locked-list", "pmr-locked-list+spin")
 _MIXED = ("vec-stack", "vec-stack+record", "vec-stack+record+pages", "vec-stack+record+pages+books")
 FLOORS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -23,10 +24,12 @@ FLOORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Rust", "burst32"): _BURST,
     ("Rust", "mixed64k"): _MIXED,
     ("Rust", "mixed1m"): _MIXED,
+    ("Rust", "pages"): ("overwritten",),
     ("Rust", "clear64"): ("vec-stack+memset",),
     ("C and C++", "pair"): ("checked-list",),
     ("C and C++", "twothreads"): _SHARED,
     ("C and C++", "pc"): _SHARED,
+    ("Python", "fill8"): ("numpy list, overwritten", "bytearray list"),
     ("Node", "pair"): ("detach alone", "detach alone, cleared", "show and detach alone"),
     ("Node", "turn"): ("array pool",),
 }

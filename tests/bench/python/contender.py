@@ -20,7 +20,7 @@ from typing import Any
 
 import measure
 import works
-from peers import PEERS, SETTINGS, Peer, versions
+from peers import ONLY, PEERS, SETTINGS, Peer, versions
 
 
 def first(name: str, size: int) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def row(name: str, peer: Peer, work: str, size: int, ms: float) -> dict[str, Any
 
 def main(arguments: list[str]) -> int:
     if arguments == ["--list"]:
-        print(json.dumps({"peers": list(PEERS), "works": works.SIZES, "versions": versions(), "settings": SETTINGS}))
+        print(json.dumps({"peers": list(PEERS), "works": works.SIZES, "only": ONLY, "versions": versions(), "settings": SETTINGS}))
         return 0
     if len(arguments) == 3 and arguments[0] == "--first":
         first_here(arguments[1], int(arguments[2]))

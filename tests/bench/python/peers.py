@@ -54,6 +54,10 @@ def _list(largest: int, live: int) -> dict[str, Any]:
     return {"make": bytearray, "free": Free(), "zero": bytearray(largest)}
 
 
+def _numpy_list(largest: int, live: int) -> dict[str, Any]:
+    return _numpy(largest, live) | {"free": []}
+
+
 def _mmap(largest: int, live: int) -> dict[str, Any]:
     import mmap
 
@@ -107,6 +111,9 @@ PEERS: dict[str, Peer] = {
         clear="b[:] = zero; free[size].append(b)",
         mixed="free[c].pop() if free[c := 1 << (size - 1).bit_length()] else make(c)",
     ),
+    "numpy list, overwritten": Peer(
+        "free.pop() if free else empty(size, u8)", "b.fill(0); free.append(b)", "free.append(free.pop())", _numpy_list, array="b"
+    ),
     "mmap": Peer("map(-1, size)", "b.close()", "map(-1, size).close()", _mmap, clear="b.close()", block="map(-1, size)"),
 }
 
@@ -116,7 +123,12 @@ SETTINGS = {
     "millpond-sized": "a class for the largest size, limits and thread cache as large as the work needs",
     "millpond-noclear": "as millpond-sized, and clear='never'",
     "bytearray list": "free lists by size, buffers as they were left; cleared by hand in the works clear*",
+    "numpy list, overwritten": "floor: a list of arrays of one size, each overwritten whole when it is given back",
 } | {name: " ".join(f"{key}={value}" for key, value in peer.env.items()) for name, peer in PEERS.items() if peer.env}
+
+
+# Peers that are there for some works only.
+ONLY = {"numpy list, overwritten": ["fill8"]}
 
 
 def versions() -> dict[str, str]:

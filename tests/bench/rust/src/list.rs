@@ -48,7 +48,7 @@ const MIXED_AND_TWO: &[&str] = &["mixed64k", "mixed1m", "twothreads"];
 const BURSTS: &[&str] = &["burst8", "burst32", "burst128"];
 
 /// Every peer, with the works that it is there for; none: all but `metrics`, `pcqueue` and `modes`.
-const PEERS: [(&str, &[&str]); 41] = [
+const PEERS: [(&str, &[&str]); 47] = [
     ("millpond", &[]),
     ("millpond-noclear", TOUCHING),
     ("millpond-raw", &["ends", "mixed64k", "mixed1m", "pc"]),
@@ -65,7 +65,13 @@ const PEERS: [(&str, &[&str]); 41] = [
     ("queue+record+back", &["pc"]),
     ("queue+record+back+books", &["pc"]),
     ("registers only", &["pair", "twothreads"]),
+    ("one-place", &["pair"]),
+    ("one-place+who", &["pair"]),
+    ("one-place+who+counts", &["pair"]),
+    ("one-place+who+counts+gate", &["pair"]),
+    ("one-place+who+counts+gate+classes", &["pair"]),
     ("locked-list", &["pair", "twothreads"]),
+    ("overwritten", &["pages"]),
     ("kept", BURSTS),
     ("kept-spread", BURSTS),
     ("vec-stack", &[]),
@@ -94,7 +100,7 @@ const PEERS: [(&str, &[&str]); 41] = [
 const LAST: (&str, &[&str]) = ("bytesmut", &[]);
 
 /// How peers are set, where there is something to say.
-const SETTINGS: [(&str, &str); 29] = [
+const SETTINGS: [(&str, &str); 35] = [
     (
         "millpond",
         "clears at put what was written; classes up to what is measured, room to keep a burst; rss, first: defaults",
@@ -119,6 +125,21 @@ const SETTINGS: [(&str, &str); 29] = [
     (
         "registers only",
         "floor: no pool and no memory: 40 additions in four registers for each pair; one of millpond has about 60 instructions",
+    ),
+    (
+        "one-place",
+        "floor: a place for one buffer in a thread-local: no class is looked up, and there is no second buffer",
+    ),
+    ("one-place+who", "floor: the same, and length, place and time of each get are noted, and that it is over"),
+    ("one-place+who+counts", "floor: the same, and gets and puts and their bytes are counted"),
+    ("one-place+who+counts+gate", "floor: the same, and a gate is looked at, twice a pair"),
+    (
+        "one-place+who+counts+gate+classes",
+        "floor: the same, with a place for each of nine classes: found by a table at get, told by the lease at put",
+    ),
+    (
+        "overwritten",
+        "floor: a buffer mapped once, touched as the work does and overwritten whole, from 64 MiB on past the caches",
     ),
     ("locked-list", "floor: a parking_lot::Mutex<Vec> for the size measured and one atomic count of bytes"),
     ("kept", "floor: buffers mapped once, page-aligned, of huge pages from 4 MiB; only touched as the work does"),

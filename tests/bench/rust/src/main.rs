@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use measure::Figures;
 use peer::{ByClass, Peer};
-use peers::{allocators as heap, crates, floors, own, stack};
+use peers::{allocators as heap, crates, floors, least, own, stack};
 
 type Answer = Result<Figures, &'static str>;
 
@@ -117,6 +117,27 @@ fn run(peer: &str, work: &str, size: usize, time: Duration) -> Answer {
         "vec-stack+record+pages+books" => {
             alone::<floors::Stacks<true, true>, floors::Stacks<true, true>>(work, size, time)
         }
+        "one-place" => {
+            alone::<least::OnePlace<false, false, false, false>, least::OnePlace<false, false, false, false>>(
+                work, size, time,
+            )
+        }
+        "one-place+who" => alone::<
+            least::OnePlace<true, false, false, false>,
+            least::OnePlace<true, false, false, false>,
+        >(work, size, time),
+        "one-place+who+counts" => alone::<
+            least::OnePlace<true, true, false, false>,
+            least::OnePlace<true, true, false, false>,
+        >(work, size, time),
+        "one-place+who+counts+gate" => alone::<
+            least::OnePlace<true, true, true, false>,
+            least::OnePlace<true, true, true, false>,
+        >(work, size, time),
+        "one-place+who+counts+gate+classes" => {
+            alone::<least::OnePlace<true, true, true, true>, least::OnePlace<true, true, true, true>>(work, size, time)
+        }
+        "overwritten" => alone::<least::Overwritten, least::Overwritten>(work, size, time),
         "locked-list" => shared::<floors::LockedList, ByClass<floors::LockedList>>(work, size, time),
         "kept" => alone::<floors::Kept<false>, floors::Kept<false>>(work, size, time),
         "kept-spread" => alone::<floors::Kept<true>, floors::Kept<true>>(work, size, time),

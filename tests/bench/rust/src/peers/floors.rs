@@ -206,6 +206,11 @@ static CLASS_OF_UNITS: [u8; (1 << 20) / UNIT + 1] = {
     table
 };
 
+#[inline(always)]
+pub fn class_by_table(len: usize) -> usize {
+    CLASS_OF_UNITS.get(len.div_ceil(UNIT)).map_or_else(|| class_of(len), |class| usize::from(*class))
+}
+
 /// What a thread writes for others to read: how often, and how many bytes; and whether it is in its stacks at the moment,
 /// which they may take away from it.
 struct Books {
@@ -289,7 +294,7 @@ impl<const PAGES: bool, const BOOKS: bool> Peer for Stacks<PAGES, BOOKS> {
 
     #[inline(always)]
     fn get(self, len: usize) -> Self::Buffer {
-        let class = CLASS_OF_UNITS.get(len.div_ceil(UNIT)).map_or_else(|| class_of(len), |class| usize::from(*class));
+        let class = class_by_table(len);
         // SAFETY: the thread's own, and nothing else refers to it meanwhile.
         let (stacks, books) = unsafe { &mut *STACKS.with(UnsafeCell::get) };
         if BOOKS {

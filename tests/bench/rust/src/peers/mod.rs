@@ -3,5 +3,6 @@
 pub mod allocators;
 pub mod crates;
 pub mod floors;
+pub mod least;
 pub mod own;
 pub mod stack;
