@@ -263,7 +263,7 @@ impl ThreadCache {
     /// fast path leaves out.
     #[inline(always)]
     pub(crate) fn pop(&self, magazine: usize, len: usize) -> Option<&'static Slot> {
-        let magazine = &self.magazines[magazine % MAGAZINES];
+        let magazine = self.magazines[magazine % MAGAZINES].by_address();
         let slot = magazine.pop()?;
         magazine.counts.count_get();
         increase(&self.requested, len as u64);
@@ -274,7 +274,7 @@ impl ThreadCache {
     #[inline(always)]
     pub(crate) fn push(&self, class: usize, slot: &'static Slot, len: usize) -> bool {
         // A class that is not kept has a magazine that takes nothing.
-        let magazine = &self.magazines[class % MAGAZINES];
+        let magazine = self.magazines[class % MAGAZINES].by_address();
         if !magazine.push(slot) {
             return false;
         }

@@ -101,6 +101,19 @@ impl Magazine {
         !std::ptr::eq(self.hot.load(Ordering::Relaxed), NOTHING)
     }
 
+    /// Returns the same magazine by an address of which the compiler knows no parts: it then loads and stores all fields at a
+    /// distance from one register. Where it loaded one by an index instead, a processor that hands a store over to the next load
+    /// did not do so at once: a pair took 3.9 instead of 3.5 ns on an Intel Xeon.
+    #[inline(always)]
+    #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written by it")]
+    pub(crate) fn by_address(&self) -> &Magazine {
+        let mut address = std::ptr::from_ref(self);
+        // SAFETY: no instruction at all.
+        unsafe { std::arch::asm!("/* {0} */", inout(reg) address, options(pure, nomem, nostack, preserves_flags)) };
+        // SAFETY: the same address.
+        unsafe { &*address }
+    }
+
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<&'static Slot> {
         let hot = self.hot.load(Ordering::Relaxed);
