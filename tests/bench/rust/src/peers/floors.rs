@@ -268,7 +268,7 @@ impl Books {
 
 /// Adds to a count that one thread writes.
 #[inline(always)]
-fn increase(count: &AtomicU64, by: usize) {
+pub fn increase(count: &AtomicU64, by: usize) {
     count.store(count.load(Ordering::Relaxed).wrapping_add(by as u64), Ordering::Relaxed);
 }
 

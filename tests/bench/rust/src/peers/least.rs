@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 
-use super::floors::{Kept, class_by_table};
+use super::floors::{Kept, class_by_table, increase};
 use crate::peer::{CLASSES, Peer, Shape};
 
 /// A buffer, and of the one that is out what was asked for, where and when; on a cache line of its own.
@@ -72,11 +72,6 @@ fn lines() -> &'static [Line; CLASSES.len() + 1] {
     unsafe { std::arch::asm!("/* {0} */", inout(reg) lines, options(nomem, nostack, preserves_flags)) };
     // SAFETY: the calling thread's, which uses them before it ends.
     unsafe { &*lines }
-}
-
-#[inline(always)]
-fn increase(count: &AtomicU64, by: usize) {
-    count.store(count.load(Ordering::Relaxed).wrapping_add(by as u64), Ordering::Relaxed);
 }
 
 /// One place for one buffer. With `WHO` the length, the place and the time of each get are noted, and that it is over; with
