@@ -119,7 +119,8 @@
 //!   created, refilled or spilled and where statistics are read.
 //! - **`peak_live_bytes` is looked at when buffers are created and statistics read.** An exact peak over all threads
 //!   needs a shared counter at each get.
-//! - **`max_retained_bytes` bounds the threads' caches too**: their capacity is reserved from it, half of it at most.
+//! - **`max_retained_bytes` bounds the threads' caches too**: their capacity is reserved from it, half of it at most for their
+//!   shares and a quarter for the single buffers of larger classes.
 //! - **A thread keeps up to 32 MiB, of all classes**, not what fits the second-level cache and 256 KiB. An untouched buffer is as
 //!   cheap from a thread's stack whatever its size, 3 to 13 ns, and 40 to 70 from the depot, which two threads share at 75 to
 //!   430; `trim`, `maintain` and the limit reach what threads keep. As many classes have a part of its share as leave a quarter
