@@ -10,7 +10,6 @@ mod primitives;
 pub(crate) mod primitives;
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::Ordering;
 
 use parking_lot::lock_api::{self, GuardNoSend};
 
@@ -104,11 +103,10 @@ impl<T> DerefMut for LockGuard<'_, T> {
     }
 }
 
-/// The owner's half of a Dekker pair: after it, the owner's store to `flag` and its later loads are in order for
-/// anybody who runs [`heavy_barrier`] between a store of its own and a load of `flag`.
+/// The owner's half of a Dekker pair: its store to a flag before and its loads behind are in order for anybody who runs
+/// [`heavy_barrier`] between a store of its own and a load of the flag.
 #[inline(always)]
-pub(crate) fn light_store(flag: &AtomicU32, value: u32) {
-    flag.store(value, Ordering::Relaxed);
+pub(crate) fn light_barrier() {
     primitives::light_barrier();
 }
 

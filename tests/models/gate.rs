@@ -6,7 +6,11 @@ use std::sync::atomic::Ordering;
 use super::common::*;
 use crate::buffer::cache::{GATE_ORPHAN, GATE_REVOKED, GATE_WAITERS, ThreadCache};
 use crate::buffer::inner::Inner;
+use crate::buffer::magazine::Magazine;
 use crate::sync::{self, AtomicBool, Lock};
+
+/// The length of all leases here.
+const LEN: usize = 7;
 
 /// A cache that stands in no list, with what only one thread may touch at a time.
 struct Guarded {
@@ -42,11 +46,36 @@ impl Guarded {
         entered
     }
 
+    /// Uses one of the cache's magazines as a get does; `false` when it may not.
+    fn own_to_get(&self) -> bool {
+        let act = |_: &Magazine| {
+            self.touch();
+            Some(())
+        };
+        self.cache.use_for_get(self.cache.inner, 0, LEN, act).is_some()
+    }
+
+    /// Uses one of the cache's magazines as a put does; `false` when it may not.
+    fn own_to_put(&self) -> bool {
+        let act = |_: &Magazine| {
+            self.touch();
+            Some(())
+        };
+        self.cache.use_for_put(self.cache.inner, 0, LEN, act).is_some()
+    }
+
+    /// Waits for the owner, and finds the bytes of what it did and of no more.
+    fn wait_until_idle(&self) {
+        self.cache.wait_until_idle();
+        let leases = self.cache.gets(0).wrapping_sub(self.cache.puts(0));
+        assert_eq!(self.cache.settled(), leases.wrapping_mul(LEN as u64), "the bytes of its leases");
+    }
+
     /// Uses the cache as `Member::revoke` does.
     fn revoke(&self) {
         self.cache.raise(GATE_REVOKED);
         sync::heavy_barrier();
-        self.cache.wait_until_idle();
+        self.wait_until_idle();
         self.touch();
         self.cache.lower(GATE_REVOKED);
     }
@@ -113,25 +142,15 @@ fn the_pool_that_an_owner_enters_by_number_is_there() {
     race("owner by number and revoker are never inside together", enter, Guarded::revoke, owns_again);
 }
 
-/// As [`Guarded::own`], by the way of a get that pops.
-fn own_to_pop(guarded: &Guarded) -> bool {
-    let entered = guarded.cache.enter_to_pop(guarded.cache.inner);
-    if entered {
-        guarded.touch();
-        guarded.cache.leave();
-    }
-    entered
-}
-
 fn serves_again(guarded: &Guarded, _: ()) {
     owns_again(guarded, ());
-    assert!(own_to_pop(guarded), "the gate is open again for gets");
+    assert!(guarded.own_to_get() && guarded.own_to_put(), "the gate is open again for both");
 }
 
 #[test]
 fn an_owner_that_gets_meets_a_revocation() {
     let once = |guarded: &Guarded| {
-        own_to_pop(guarded);
+        guarded.own_to_get();
     };
     race("owner that gets and revoker are never inside together", once, Guarded::revoke, serves_again);
 }
@@ -139,8 +158,8 @@ fn an_owner_that_gets_meets_a_revocation() {
 #[test]
 fn an_owner_that_gets_twice_meets_a_revocation() {
     let twice = |guarded: &Guarded| {
-        own_to_pop(guarded);
-        own_to_pop(guarded);
+        guarded.own_to_get();
+        guarded.own_to_get();
     };
     race("owner that gets twice and revoker are never inside together", twice, Guarded::revoke, serves_again);
 }
@@ -152,9 +171,47 @@ fn an_owner_that_gets_meets_two_revocations() {
         guarded.revoke();
     };
     let once = |guarded: &Guarded| {
-        own_to_pop(guarded);
+        guarded.own_to_get();
     };
     race("an owner that gets and two revocations are never inside together", once, twice, serves_again);
+}
+
+#[test]
+fn an_owner_that_puts_meets_a_revocation() {
+    let once = |guarded: &Guarded| {
+        guarded.own_to_put();
+    };
+    race("owner that puts and revoker are never inside together", once, Guarded::revoke, serves_again);
+}
+
+#[test]
+fn an_owner_that_puts_twice_meets_a_revocation() {
+    let twice = |guarded: &Guarded| {
+        guarded.own_to_put();
+        guarded.own_to_put();
+    };
+    race("owner that puts twice and revoker are never inside together", twice, Guarded::revoke, serves_again);
+}
+
+#[test]
+fn an_owner_that_puts_meets_two_revocations() {
+    let twice = |guarded: &Guarded| {
+        guarded.revoke();
+        guarded.revoke();
+    };
+    let once = |guarded: &Guarded| {
+        guarded.own_to_put();
+    };
+    race("an owner that puts and two revocations are never inside together", once, twice, serves_again);
+}
+
+#[test]
+fn an_owner_that_gets_and_puts_meets_a_revocation() {
+    let pair = |guarded: &Guarded| {
+        guarded.own_to_get();
+        guarded.own_to_put();
+    };
+    race("owner that gets and puts and revoker are never inside together", pair, Guarded::revoke, serves_again);
 }
 
 #[test]
@@ -174,13 +231,19 @@ fn an_orphan_is_nobodys_but_the_one_that_ended_it() {
     let orphan = |guarded: &Guarded| {
         guarded.cache.raise(GATE_ORPHAN);
         sync::heavy_barrier();
-        guarded.cache.wait_until_idle();
+        guarded.wait_until_idle();
         guarded.touch();
     };
     let after = |guarded: &Guarded, ()| {
-        assert!(guarded.cache.is_orphan() && !guarded.own() && !own_to_pop(guarded), "its owner never gets in again");
+        assert!(guarded.cache.is_orphan() && !guarded.own(), "its owner never gets in again");
+        assert!(!guarded.own_to_get() && !guarded.own_to_put(), "nor one by one");
     };
     race("an ended cache is its owner's no more", own_once, orphan, after);
+    let pair = |guarded: &Guarded| {
+        guarded.own_to_get();
+        guarded.own_to_put();
+    };
+    race("an ended cache serves its owner no more", pair, orphan, after);
 }
 
 /// Has an owner try another pool's cache, in two ways, while that is revoked.
@@ -204,9 +267,16 @@ fn the_other_pools_cache_is_never_entered() {
 
 #[test]
 fn the_other_pools_cache_serves_no_get() {
-    let refused =
-        |cache: &ThreadCache, other: &Inner| [!cache.enter_to_pop(other), cache.enter_to_pop_by_id(other.id).is_none()];
-    never_entered("a cache serves gets of its own pool only", refused, own_to_pop);
+    let refused = |cache: &ThreadCache, other: &Inner| {
+        let act = |_: &Magazine| Some(());
+        [cache.use_for_get(other, 0, LEN, act).is_none(), cache.enter_to_pop_by_id(other.id).is_none()]
+    };
+    never_entered("a cache serves gets of its own pool only", refused, Guarded::own_to_get);
+    let refused = |cache: &ThreadCache, other: &Inner| {
+        let act = |_: &Magazine| Some(());
+        [cache.use_for_put(other, 0, LEN, act).is_none(), cache.enter_by_id(other.id).is_none()]
+    };
+    never_entered("a cache takes puts of its own pool only", refused, Guarded::own_to_put);
 }
 
 #[test]
@@ -247,7 +317,8 @@ fn light_and_heavy_side_see_each_other() {
             sync::heavy_barrier();
             theirs.0.load(Ordering::Relaxed) == 1
         });
-        sync::light_store(&words.0, 1);
+        words.0.store(1, Ordering::Relaxed);
+        sync::light_barrier();
         let mine = words.1.load(Ordering::Relaxed);
         assert!(mine | other.join(), "one sees the other");
     });

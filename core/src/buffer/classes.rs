@@ -66,13 +66,17 @@ impl ClassTable {
     /// Returns the number of the magazine for `len`: its class, or the one that no class has.
     #[inline(always)]
     pub(crate) fn magazine(&self, len: usize) -> usize {
-        match self.magazine_by_table(len) {
-            Some(class) => class,
+        let number = match self.magazine_by_table(len) {
+            Some(number) => number,
             None => {
                 std::hint::cold_path();
                 self.search(len).min(NO_MAGAZINE)
             }
-        }
+        };
+        // A compiler forgets what it was told of one of the two.
+        // SAFETY: as in `magazine_of_short`, and just seen to.
+        unsafe { std::hint::assert_unchecked(number < MAGAZINES) };
+        number
     }
 
     /// As [`ClassTable::magazine`], for lengths up to [`TABLE_MAX`]; `None` for larger ones.
@@ -84,8 +88,10 @@ impl ClassTable {
     /// As [`ClassTable::magazine`], for lengths up to [`TABLE_MAX`] alone.
     #[inline(always)]
     pub(crate) fn magazine_of_short(&self, len: usize) -> usize {
-        // No number in it is above; so the compiler knows too.
-        usize::from(self.by_units[len.div_ceil(CLASS_MIN)]) % MAGAZINES
+        let number = usize::from(self.by_units[len.div_ceil(CLASS_MIN)]);
+        // SAFETY: `new` put no other numbers there than `beyond`, which is the last magazine's at most, and those below.
+        unsafe { std::hint::assert_unchecked(number < MAGAZINES) };
+        number
     }
 
     #[inline(always)]

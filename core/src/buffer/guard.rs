@@ -172,7 +172,7 @@ impl Inner {
     /// nearly all gets of such a pool do.
     #[inline(always)]
     pub(crate) fn get_between(&self, len: usize) -> Option<&'static Slot> {
-        let cache = cache::at_front(self.state.front());
+        let cache = cache::at_front(self.front);
         if cache.until_guarded.get() <= 1 || !cache.enter(self) {
             return None;
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::BufferPool;
-use super::cache::{self, ThreadCache};
+use super::cache::{self, Front, ThreadCache};
 use super::classes::ClassTable;
 use super::depot::{Depot, Doomed, Entry};
 use super::lease::State;
@@ -81,6 +81,8 @@ pub(crate) struct Inner {
     pub id: u64,
     /// What the pool's leases have in common.
     pub state: State,
+    /// The place of the pool's caches at the front of threads' tables.
+    pub front: Front,
     pub table: ClassTable,
     pub clear: ClearPolicy,
     /// Whether idle buffers are kept. Otherwise each get allocates and each put frees, for other tools to see.
@@ -154,6 +156,7 @@ impl Inner {
             references: strong::Counts::one(),
             id,
             state: State::of_pool(id, options.clear),
+            front: cache::front_of(id),
             clear: options.clear,
             keeps: checked.keeps,
             // Behind a block of the allocator's there is no room for one.
@@ -429,7 +432,7 @@ impl Inner {
         }
     }
 
-    /// Takes over the buffers and the counts of a cache that ends.
+    /// Takes over the buffers and the counts of a cache that ends, after [`ThreadCache::wait_until_idle`].
     pub(crate) fn absorb(&self, cache: &ThreadCache, doomed: &mut Doomed) {
         self.unreserve(cache.budget);
         self.flush(cache, doomed);
@@ -437,7 +440,7 @@ impl Inner {
             add(&kept.counts.gets, cache.gets(class));
             add(&kept.counts.puts, cache.puts(class));
         }
-        add(&self.counts.requested, cache.requested());
+        add(&self.counts.requested, cache.settled());
     }
 
     /// Clears what a lease left behind, the first `dirty` bytes. A large mapping for one lease alone goes back to the system,

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::BufferPool;
-use super::cache;
+use super::cache::{self, Front};
 use super::depot::Entry;
 use super::detached::Detached;
 use super::held::Held;
@@ -71,7 +71,7 @@ impl State {
     /// Returns what all leases of a pool have in common.
     pub(crate) fn of_pool(pool_id: u64, clear: ClearPolicy) -> State {
         let cleared = if clear == ClearPolicy::OnPut { CLEARED } else { 0 };
-        State((cache::front_of(pool_id) as u64) << STATE_FRONT | cleared)
+        State((cache::front_of(pool_id).number() as u64) << STATE_FRONT | cleared)
     }
 
     #[inline(always)]
@@ -81,8 +81,8 @@ impl State {
     }
 
     #[inline(always)]
-    pub(crate) fn front(self) -> usize {
-        (self.0 >> STATE_FRONT) as usize
+    pub(crate) fn front(self) -> Front {
+        Front::nth((self.0 >> STATE_FRONT) as usize)
     }
 
     #[inline(always)]

@@ -281,7 +281,7 @@ impl BufferPool {
     }
 
     fn get_kept(&self, len: usize) -> Option<&'static Slot> {
-        let cache = cache::at_front(self.inner.state.front());
+        let cache = cache::at_front(self.inner.front);
         if !cache.enter(&*self.inner) {
             return None;
         }
@@ -296,13 +296,8 @@ impl BufferPool {
     pub fn get_idle(&self, len: usize, site: Site) -> Option<Lease> {
         let inner: &Inner = &self.inner;
         let class = inner.table.magazine(len);
-        let cache = cache::at_front(inner.state.front());
-        if !cache.enter_to_pop(inner) {
-            return None;
-        }
-        let popped = cache.pop(class, len);
-        cache.leave();
-        Some(Lease::issue(popped?, len, State::clean(inner.state, class), site))
+        let slot = cache::at_front(inner.front).take(inner, class, len)?;
+        Some(Lease::issue(slot, len, State::clean(inner.state, class), site))
     }
 
     #[cold]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::cache::{self, ThreadCache};
+use super::cache::{self, Front, ThreadCache};
 use super::depot::{Doomed, Entry};
 use super::guard;
 use super::history::{self, Act};
@@ -84,7 +84,7 @@ pub(crate) fn pool_of(slot: &Slot) -> &Inner {
 
 /// Gives a clean buffer back whose pool's caches stand at `front`; a class that no pool has leads to no magazine.
 #[inline(always)]
-pub(crate) fn finish(slot: &'static Slot, len: usize, front: usize, class: usize, site: Site) {
+pub(crate) fn finish(slot: &'static Slot, len: usize, front: Front, class: usize, site: Site) {
     if !finish_fast(slot, len, front, class) {
         finish_slow(slot, len, site);
     }
@@ -92,15 +92,9 @@ pub(crate) fn finish(slot: &'static Slot, len: usize, front: usize, class: usize
 
 /// As [`finish`] where the thread's cache takes the buffer; `false` when it does not.
 #[inline(always)]
-pub(crate) fn finish_fast(slot: &'static Slot, len: usize, front: usize, class: usize) -> bool {
+pub(crate) fn finish_fast(slot: &'static Slot, len: usize, front: Front, class: usize) -> bool {
     slot.taken.store(0, Ordering::Relaxed);
-    let cache = cache::at_front(front);
-    if !cache.enter(slot.pool.load(Ordering::Relaxed)) {
-        return false;
-    }
-    let kept = cache.push(class, slot, len);
-    cache.leave();
-    kept
+    cache::at_front(front).keep(slot.pool.load(Ordering::Relaxed), class, slot, len)
 }
 
 #[cold]

@@ -168,7 +168,7 @@ impl Member {
     }
 
     /// Drops the caches of threads that a child of fork does not have. Their memory stays allocated: their owners
-    /// can no longer free it, and nobody else knows whether a library they used refers to it.
+    /// can no longer free it, and nobody else knows whether a library they used refers to it. The parent held them all.
     pub(crate) fn keep_only(
         &mut self,
         mut own: impl FnMut(*const ThreadCache) -> bool,
@@ -326,6 +326,7 @@ fn delist(cache: &ThreadCache, doomed: &mut Doomed) -> Option<Strong> {
     let place = member.caches.iter().position(|listed| std::ptr::eq(*listed, cache))?;
     member.caches.swap_remove(place);
     let inner = member.inner()?;
+    cache.wait_until_idle();
     inner.absorb(cache, doomed);
     Some(inner)
 }

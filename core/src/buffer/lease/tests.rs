@@ -6,7 +6,7 @@ use super::*;
 fn a_state_keeps_its_parts_apart() {
     for number in [0, 1, 6, 7, 8, 0xfffe] {
         let pool = State::of_pool(cache::id_of(number, 0x1234_5678_9abc), ClearPolicy::OnPut);
-        assert_eq!(pool.front(), number % 8);
+        assert_eq!(pool.front().number(), number % 8);
         for class in [0, 1, 33, NO_CLASS - 1, NO_CLASS] {
             let mut state = State::clean(pool, class);
             let parts = |state: State| (state.front(), state.class());
@@ -45,7 +45,7 @@ fn what_nobody_clears_at_put_is_clean_until_a_canary_stands() {
         let mut state = State::clean(State::of_pool(cache::id_of(0, 0x1234 << 48), clear), 3);
         state.set_dirty_all();
         assert!(state.is_clean());
-        assert_eq!((state.dirty(7), state.front(), state.class()), (7, 0, 3));
+        assert_eq!((state.dirty(7), state.front(), state.class()), (7, cache::front_of(0), 3));
         state.set_armed(true);
         assert!(!state.is_clean());
         state.set_dirty(0);
