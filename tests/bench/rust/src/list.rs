@@ -124,7 +124,7 @@ const SETTINGS: [(&str, &str); 35] = [
     ),
     (
         "registers only",
-        "floor: no pool and no memory: 40 additions in four registers for each pair; one of millpond has about 60 instructions",
+        "floor: no pool and no memory: 40 additions in four registers for each pair; one of millpond has about 50 instructions",
     ),
     (
         "one-place",
@@ -132,7 +132,10 @@ const SETTINGS: [(&str, &str); 35] = [
     ),
     ("one-place+who", "floor: the same, and length, place and time of each get are noted, and that it is over"),
     ("one-place+who+counts", "floor: the same, and gets and puts and their bytes are counted"),
-    ("one-place+who+counts+gate", "floor: the same, and a gate is looked at, twice a pair"),
+    (
+        "one-place+who+counts+gate",
+        "floor: the same, and a gate is looked at, twice a pair, between the bytes and the count",
+    ),
     (
         "one-place+who+counts+gate+classes",
         "floor: the same, with a place for each of nine classes: found by a table at get, told by the lease at put",

@@ -20,42 +20,44 @@ pub struct Record {
 /// A clock that somebody else moves.
 static NOW: AtomicU64 = AtomicU64::new(1);
 
-/// A place for a buffer, what is counted of it for others to read, and whether the thread is at it at the moment: others may
-/// take it away. All on a line.
+/// A place for a buffer, what is counted of it for others to read, and whether others have closed it. All on a line.
 #[repr(C, align(64))]
 struct Line {
     place: Cell<*const Record>,
-    gets: AtomicU64,
-    puts: AtomicU64,
-    requested: AtomicU64,
-    returned: AtomicU64,
+    gets: Uses,
+    puts: Uses,
     closed: AtomicU64,
-    busy: AtomicU64,
+}
+
+/// How often something was done, and for how many bytes.
+struct Uses {
+    sum: AtomicU64,
+    count: AtomicU64,
+}
+
+impl Uses {
+    const NONE: Uses = Uses { sum: AtomicU64::new(0), count: AtomicU64::new(0) };
+
+    /// Counts the bytes. With the count in the same sum, its lowest bit and the count's differ until [`Uses::end`]: so others know
+    /// whether the thread is about it, the half of a lock whose other half is a barrier in all threads.
+    #[inline(always)]
+    fn begin<const GATE: bool>(&self, len: usize, closed: &AtomicU64) {
+        increase(&self.sum, 2 * len + 1);
+        if GATE {
+            compiler_fence(Ordering::SeqCst);
+            assert!(closed.load(Ordering::Relaxed) == 0, "nobody closes it");
+        }
+    }
+
+    #[inline(always)]
+    fn end(&self) {
+        self.count.store(self.count.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
 }
 
 impl Line {
-    const NEW: Line = Line {
-        place: Cell::new(ptr::null()),
-        gets: AtomicU64::new(0),
-        puts: AtomicU64::new(0),
-        requested: AtomicU64::new(0),
-        returned: AtomicU64::new(0),
-        closed: AtomicU64::new(0),
-        busy: AtomicU64::new(0),
-    };
-
-    /// The half of a lock whose other half is a barrier in all threads.
-    #[inline(always)]
-    fn enter(&self) {
-        self.busy.store(1, Ordering::Relaxed);
-        compiler_fence(Ordering::SeqCst);
-        assert!(self.closed.load(Ordering::Relaxed) == 0, "nobody closes it");
-    }
-
-    #[inline(always)]
-    fn leave(&self) {
-        self.busy.store(0, Ordering::Release);
-    }
+    const NEW: Line =
+        Line { place: Cell::new(ptr::null()), gets: Uses::NONE, puts: Uses::NONE, closed: AtomicU64::new(0) };
 }
 
 thread_local! {
@@ -75,8 +77,7 @@ fn lines() -> &'static [Line; CLASSES.len() + 1] {
 }
 
 /// One place for one buffer. With `WHO` the length, the place and the time of each get are noted, and that it is over; with
-/// `COUNTS` gets, puts and their bytes are counted; with `GATE` the thread says when it is at its place, and looks whether it
-/// may; with `BY_CLASS` there is a place for each of nine classes, found by a table at get and by what the lease says at put,
+/// `COUNTS` gets, puts and their bytes are counted; with `GATE` too, the thread looks in between whether it may; with `BY_CLASS` there is a place for each of nine classes, found by a table at get and by what the lease says at put,
 /// and what is no class's has a line of its own.
 #[derive(Copy, Clone)]
 pub struct OnePlace<const WHO: bool, const COUNTS: bool, const GATE: bool, const BY_CLASS: bool>;
@@ -102,18 +103,14 @@ impl<const WHO: bool, const COUNTS: bool, const GATE: bool, const BY_CLASS: bool
         let class = if BY_CLASS { class_by_table(len) } else { 0 };
         let lines = lines();
         let (line, thread) = (&lines[class], if BY_CLASS { &lines[CLASSES.len()] } else { &lines[class] });
-        if GATE {
-            thread.enter();
+        if COUNTS {
+            line.gets.begin::<GATE>(len, &thread.closed);
         }
         // SAFETY: null or a record that `make` leaked.
         let record = unsafe { line.place.get().as_ref() }.unwrap_or_else(|| make(len));
         line.place.set(ptr::null());
         if COUNTS {
-            increase(&line.gets, 1);
-            increase(&thread.requested, len);
-        }
-        if GATE {
-            thread.leave();
+            line.gets.end();
         }
         if WHO {
             record.len.store(len, Ordering::Release);
@@ -140,17 +137,13 @@ impl<const WHO: bool, const COUNTS: bool, const GATE: bool, const BY_CLASS: bool
         if WHO {
             record.since.store(0, Ordering::Relaxed);
         }
-        if GATE {
-            thread.enter();
+        if COUNTS {
+            line.puts.begin::<GATE>(record.len.load(Ordering::Relaxed), &thread.closed);
         }
         assert!(line.place.get().is_null(), "one buffer");
         line.place.set(record);
         if COUNTS {
-            increase(&line.puts, 1);
-            increase(&thread.returned, record.len.load(Ordering::Relaxed));
-        }
-        if GATE {
-            thread.leave();
+            line.puts.end();
         }
     }
 }
