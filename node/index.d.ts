@@ -82,7 +82,7 @@ export interface PoolOptions {
    */
   clear?: 'onPut' | 'onGet' | 'never'
   /**
-   * Alignment of the memory in bytes, a power of two from 64 to 2 MiB. Default 64; pages from 64 KiB classes up.
+   * Alignment of the memory in bytes, a power of two from 64 to 2 MiB. Default 64.
    */
   alignment?: number
   /**

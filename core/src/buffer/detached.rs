@@ -125,7 +125,7 @@ impl Drop for Detached {
             unsafe { libc::free(self.data.as_ptr().cast()) };
         } else {
             // SAFETY: a mapping of this length, owned by this value since the pool forgot it.
-            unsafe { memory::unmap(self.data, self.mapping) };
+            unsafe { memory::unmap_around(self.data, self.mapping) };
         }
     }
 }

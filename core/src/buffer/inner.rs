@@ -462,16 +462,12 @@ impl Inner {
         // SAFETY: the caller holds the buffer, and `from` and `to` are at most its capacity.
         let start = unsafe { entry.data.add(from) };
         let len = to - from;
-        let looks = entry.slot.flags() & UNTOUCHED != 0 && len >= LOOK_FROM;
-        // A length that is long enough to look at its pages has the beginning of one.
-        let head = if looks { start.align_offset(memory::page_size()) } else { len };
-        // SAFETY: as above.
-        unsafe { memory::clear(start, head) };
-        if looks {
-            // SAFETY: `head` is below `len`.
-            let pages = unsafe { start.add(head) };
+        if entry.slot.flags() & UNTOUCHED != 0 && len >= LOOK_FROM {
             // SAFETY: as above; buffers with the flag stand in a mapping of their own.
-            unsafe { memory::clear_resident(pages, len - head) };
+            unsafe { memory::clear_resident(start, len) };
+        } else {
+            // SAFETY: as above.
+            unsafe { memory::clear(start, len) };
         }
     }
 
@@ -556,7 +552,7 @@ fn part_of(all: usize, reserved: usize) -> usize {
 /// stack.
 #[inline(never)]
 fn wipe_touched(entry: Entry, len: usize) {
-    // SAFETY: as in `wipe`; buffers with the flag start at a page of a mapping of their own.
+    // SAFETY: as in `wipe`; buffers with the flag stand in a mapping of their own.
     unsafe { memory::clear_resident(entry.data, len) };
     if len * 2 >= entry.slot.capacity() {
         // Tenants use most of it: looking again would cost more than it saves.

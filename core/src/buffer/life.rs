@@ -82,7 +82,7 @@ impl Inner {
         } else if !self.reserve(capacity) {
             return Err(Refusal::Limit);
         }
-        let made = self.map_buffer(OVERSIZED, SINGLE | MAPPED | UNTOUCHED, capacity);
+        let made = self.map_buffer(OVERSIZED, SINGLE | MAPPED | UNTOUCHED, capacity, 0);
         if made.is_none() {
             self.total_bytes.fetch_sub(capacity, Ordering::Relaxed);
         }
@@ -124,7 +124,11 @@ impl Inner {
 
     fn make(&self, class: usize, capacity: usize) -> Option<(Entry, bool)> {
         let made = match &self.classes[class].slabs {
-            None => (self.map_buffer(class as u8, MAPPED | UNTOUCHED, capacity)?, true),
+            None => {
+                let before = self.classes[class].counts.allocations.load(Ordering::Relaxed) as usize;
+                let place = memory::place_of(before, capacity, self.alignment);
+                (self.map_buffer(class as u8, MAPPED | UNTOUCHED, capacity, place)?, true)
+            }
             Some(slabs) => {
                 let (data, fresh) = slabs.lock().cut()?;
                 let Some(slot) = slot::allocate(self.strong(), class as u8, 0, data, capacity) else {
@@ -143,12 +147,15 @@ impl Inner {
         Some(made)
     }
 
-    fn map_buffer(&self, class: u8, flags: u8, capacity: usize) -> Option<Entry> {
+    /// Maps a buffer that begins so far into its mapping, which has room for that: see [`memory::place_of`].
+    fn map_buffer(&self, class: u8, flags: u8, capacity: usize, place: usize) -> Option<Entry> {
         let len = memory::mapping_len(capacity)?;
-        let data = memory::map(len, self.alignment.max(memory::page_size()))?;
+        let base = memory::map(len, self.alignment.max(memory::page_size()))?;
+        // SAFETY: less than a page into the mapping.
+        let data = unsafe { base.add(place) };
         let Some(slot) = slot::allocate(self.strong(), class, flags, data, capacity) else {
             // SAFETY: just mapped, known to nobody else.
-            unsafe { memory::unmap(data, len) };
+            unsafe { memory::unmap(base, len) };
             self.release();
             return None;
         };
@@ -228,7 +235,7 @@ impl Inner {
                 _ => {
                     let len = memory::mapping_len(capacity).unwrap_or(capacity);
                     // SAFETY: mapped by `map_buffer` with this length, idle, and its slot is gone.
-                    unsafe { memory::unmap(data, len) };
+                    unsafe { memory::unmap_around(data, len) };
                 }
             }
         }

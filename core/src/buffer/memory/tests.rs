@@ -76,6 +76,48 @@ fn clearing_ends_where_it_was_told_in_the_middle_of_a_run_of_pages() {
     unsafe { unmap(base, 4 * page) };
 }
 
+#[test]
+fn clearing_begins_where_it_was_told_in_the_middle_of_a_page() {
+    let page = page_size();
+    let base = map(4 * page, page).expect("memory");
+    // What was never touched is not touched now, but for the page that the range begins in.
+    for (from, to) in [(64, 4 * page), (64, 4 * page - 64), (page - 1, 2 * page), (100, 200), (page, page)] {
+        // SAFETY: the first page and a part of the second.
+        unsafe { base.as_ptr().write_bytes(0xff, page + 100) };
+        // SAFETY: inside the mapping, which is this test's.
+        let start = unsafe { base.as_ptr().add(from) };
+        // SAFETY: as above.
+        unsafe { clear_resident(start, to - from) };
+        // SAFETY: mapped, and nobody writes.
+        let bytes = unsafe { std::slice::from_raw_parts(base.as_ptr(), 4 * page) };
+        let left = |at: usize| at < page + 100 && !(from..to).contains(&at);
+        assert!(bytes.iter().enumerate().all(|(at, byte)| (*byte == 0xff) == left(at)), "{from}..{to}");
+    }
+    // SAFETY: inside the mapping.
+    let within = unsafe { base.add(page - 1) };
+    // SAFETY: mapped above, no reference is used any more.
+    unsafe { unmap_around(within, 4 * page) };
+}
+
+#[test]
+fn a_buffer_and_its_tail_fit_wherever_it_begins() {
+    let page = page_size();
+    for capacity in [64 << 10, (64 << 10) + 64, (64 << 10) + page - 64, 100_032, 1 << 30] {
+        let len = mapping_len(capacity).expect("possible");
+        for align in [64, 256, page, 2 << 20] {
+            let places: Vec<_> = (0..200).map(|number| place_of(number, capacity, align)).collect();
+            assert!(places.iter().all(|place| place % align == 0 && place + capacity + TAIL <= len && *place < page));
+            // All that there are, before one comes again.
+            let room = (len - capacity - TAIL) / align + 1;
+            let mut first = places[..room.min(200)].to_vec();
+            first.sort_unstable();
+            first.dedup();
+            assert_eq!((first.len(), places[0]), (room, 0), "{capacity} bytes aligned to {align}");
+        }
+    }
+    assert_eq!((place_of(1, 1 << 20, 64), place_of(usize::MAX, usize::MAX, 64)), (17 * 64, 0));
+}
+
 /// What the kernel says of the mapping that an address is in: where it begins and ends, and its flags, two letters each.
 fn mapping_at(address: *const u8) -> (Range<usize>, Vec<String>) {
     let maps = std::fs::read_to_string("/proc/self/smaps").expect("maps");
