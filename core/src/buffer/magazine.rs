@@ -253,6 +253,9 @@ impl Magazine {
     pub(crate) fn spill(&self, count: usize, mut take: impl FnMut(Entry)) {
         // SAFETY: as `empty` was promised; in a magazine that takes nothing, none.
         let cells = unsafe { std::slice::from_raw_parts(self.cells, self.stacked()) };
+        if cells.is_empty() {
+            return;
+        }
         let (cold, rest) = cells.split_at(count.min(cells.len()));
         for cell in cold {
             // SAFETY: an entry.
@@ -317,6 +320,7 @@ mod tests {
         assert!(full.pop().is_none());
         assert_eq!(full.idle(), 0);
         full.spill(8, |_| panic!("nothing stands there"));
+        assert!(!full.is_open());
     }
 
     #[test]
