@@ -121,7 +121,7 @@ pub(crate) const SEEDS: &[Seed] = &[
     seed(
         "an owner begins with a magazine out of order",
         ("buffer/magazine.rs", "self.sum.store(sum_with(before, len), Ordering::Release);", Relax),
-        ("gate::an_owner_that_gets_twice_meets_a_revocation", RACE),
+        ("gate::an_owner_that_gets_twice_meets_a_revocation", "the bytes of its leases"),
     ),
     seed(
         "nobody waits for an owner that is about a magazine",

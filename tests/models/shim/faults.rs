@@ -62,6 +62,7 @@ sources!(
     "buffer/get.rs",
     "buffer/inner.rs",
     "buffer/life.rs",
+    "buffer/magazine.rs",
     "buffer/raw.rs",
     "buffer/slot.rs",
     "buffer/strong.rs"
