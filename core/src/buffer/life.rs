@@ -179,7 +179,9 @@ impl Inner {
         clock::tick();
         let mut registry = registry::lock();
         if let Some(member) = registry.member(self.id) {
-            let live = self.live_bytes(member) + more;
+            // What is put and got again while it is counted counts twice, but no more is out than there is.
+            let existing = self.total_bytes.load(Ordering::Relaxed) as u64;
+            let live = (self.live_bytes(member) + more).min(existing);
             self.counts.peak_live_bytes.fetch_max(live, Ordering::Relaxed);
         }
     }
