@@ -121,7 +121,7 @@
 //!   canary has room behind a lease of a whole class, the commonest off-by-one, and neighbours fall into different sets of
 //!   the first-level cache. Buffers with a mapping of their own begin at different lines of its first page for the same
 //!   reason, in the room that the tail's page has anyway (`memory::place_of`): where all began at a page, 32 live ones were 85
-//!   times as fast as the C library's at 256 KiB, and no faster than mimalloc's, whoever kept them. `Builder::alignment` gives
+//!   times as fast as the C library's at 256 KiB, and as fast as mimalloc's. `Builder::alignment` gives
 //!   pages to who needs them.
 //! - **Rust leases arm the canary when a raw pointer is taken**, not at get: a slice cannot be overrun, and a
 //!   check would be for nothing. Handles, which C uses, are always armed.

@@ -16,7 +16,7 @@ use parking_lot::lock_api::{self, GuardNoSend};
 use primitives::RawLock;
 pub(crate) use primitives::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, enable_heavy_barrier,
-    has_heavy_barrier, heavy_barrier, relax, thread_words,
+    has_heavy_barrier, heavy_barrier, light_barrier, relax, thread_words,
 };
 
 /// A parking_lot mutex that never parks: it spins, yields, then sleeps for short times.
@@ -101,13 +101,6 @@ impl<T> DerefMut for LockGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.0
     }
-}
-
-/// The owner's half of a Dekker pair: its store to a flag before and its loads behind are in order for anybody who runs
-/// [`heavy_barrier`] between a store of its own and a load of the flag.
-#[inline(always)]
-pub(crate) fn light_barrier() {
-    primitives::light_barrier();
 }
 
 #[cfg(all(test, not(millpond_models)))]

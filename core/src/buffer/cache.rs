@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use super::inner::Inner;
-use super::magazine::{self, Counts, Magazine, Uses, increase};
+use super::magazine::{self, Counts, Magazine, Uses};
 use super::memory;
 use super::slot::Slot;
 use crate::check::Check;
 use crate::options::ClearPolicy;
-use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use crate::sync::{self, AtomicPtr, AtomicU32, AtomicUsize};
 
 pub(crate) use shares::most_kept;
 use shares::shares;
@@ -64,10 +64,6 @@ pub(crate) struct ThreadCache {
     _cells: Vec<magazine::Cell>,
     /// What the thread counts for gets and puts without a magazine, by class, the last for oversized leases.
     counts: Vec<Counts>,
-    /// Bytes asked for in these gets, modulo 2^64.
-    requested: AtomicU64,
-    /// Bytes given back in these puts, modulo 2^64.
-    returned: AtomicU64,
     /// The gets and puts at the last look of `maintain`; guarded by the registry's lock.
     pub seen: Cell<u64>,
     /// As `seen`, of the classes beyond the share.
@@ -116,7 +112,7 @@ impl ThreadCache {
         }
         let mut counts = Vec::new();
         counts.try_reserve_exact(sizes.len() + 1).ok()?;
-        counts.resize_with(sizes.len() + 1, Counts::default);
+        counts.resize_with(sizes.len() + 1, Counts::none);
         // What has to be cleared at get takes the long way, and where gets are counted for the next guarded lease.
         let serves = inner.clear != ClearPolicy::OnGet && !matches!(inner.check(), Check::Sample(_));
         let cache = ThreadCache {
@@ -134,8 +130,6 @@ impl ThreadCache {
             magazines,
             _cells: cells,
             counts,
-            requested: AtomicU64::new(0),
-            returned: AtomicU64::new(0),
             seen: Cell::new(0),
             seen_beyond: Cell::new(0),
             budget: most_kept(sizes, budget),
@@ -286,15 +280,14 @@ impl ThreadCache {
         while self.busy.load(Ordering::SeqCst) != 0 {
             wait();
         }
-        let mut requested = self.requested_elsewhere();
-        for magazine in self.magazines() {
-            requested = requested.wrapping_add_signed(loop {
-                match magazine.settled() {
+        let requested = self.all_counts().fold(0, |sum: u64, counts| {
+            sum.wrapping_add_signed(loop {
+                match counts.settled() {
                     Some(bytes) => break bytes,
                     None => wait(),
                 }
-            });
-        }
+            })
+        });
         self.settled.set(requested);
     }
 
@@ -360,16 +353,7 @@ impl ThreadCache {
         act: impl FnOnce(&Magazine) -> Option<T>,
     ) -> Option<T> {
         let magazine = self.magazine_at(magazine);
-        let before = magazine.gets.begin(len);
-        // Pairs with the exchange in `raise`: either the owner sees the gate here or the other thread sees what is begun.
-        if self.has_at::<SERVING>(pool)
-            && let Some(done) = act(magazine)
-        {
-            magazine.gets.end();
-            return Some(done);
-        }
-        magazine.gets.give_up(before);
-        None
+        self.use_one::<SERVING, T>(&magazine.counts.gets, pool, len, || act(magazine))
     }
 
     /// Uses one magazine alone as a put does, where the cache is open for `pool`; counts that if something came of it.
@@ -382,15 +366,26 @@ impl ThreadCache {
         act: impl FnOnce(&Magazine) -> Option<T>,
     ) -> Option<T> {
         let magazine = self.magazine_at(magazine);
-        let before = magazine.puts.begin(len);
-        // Pairs as in `use_for_get`.
-        if self.has_at::<OPEN>(pool)
-            && let Some(done) = act(magazine)
+        self.use_one::<OPEN, T>(&magazine.counts.puts, pool, len, || act(magazine))
+    }
+
+    #[inline(always)]
+    fn use_one<const WORD: usize, T>(
+        &self,
+        uses: &Uses,
+        pool: *const Inner,
+        len: usize,
+        act: impl FnOnce() -> Option<T>,
+    ) -> Option<T> {
+        let before = uses.begin(len);
+        // Pairs with the exchange in `raise`: either the owner sees the gate here or the other thread sees what is begun.
+        if self.has_at::<WORD>(pool)
+            && let Some(done) = act()
         {
-            magazine.puts.end();
+            uses.end();
             return Some(done);
         }
-        magazine.puts.give_up(before);
+        uses.give_up(before);
         None
     }
 
@@ -400,7 +395,7 @@ impl ThreadCache {
     pub(crate) fn pop(&self, magazine: usize, len: usize) -> Option<&'static Slot> {
         let magazine = self.magazine_at(magazine);
         let slot = magazine.pop()?;
-        magazine.count_get(len);
+        magazine.counts.gets.add(len);
         Some(slot)
     }
 
@@ -410,29 +405,27 @@ impl ThreadCache {
         let magazine = self.magazine_at(class);
         let pushed = magazine.push(slot);
         if pushed {
-            magazine.count_put(len);
+            magazine.counts.puts.add(len);
         }
         pushed
     }
 
     /// Counts a get that no magazine served. Only between `enter` and `leave`.
     pub(crate) fn count_get(&self, class: usize, len: usize) {
-        self.counts[class].count_get();
-        increase(&self.requested, len as u64);
+        self.counts[class].gets.add(len);
     }
 
     /// Counts a put that no magazine took. Only between `enter` and `leave`.
     pub(crate) fn count_put(&self, class: usize, len: usize) {
-        self.counts[class].count_put();
-        increase(&self.returned, len as u64);
+        self.counts[class].puts.add(len);
     }
 
     pub(crate) fn gets(&self, class: usize) -> u64 {
-        self.sum(class, |counts| &counts.gets, |magazine| &magazine.gets)
+        self.sum(class, |counts| &counts.gets)
     }
 
     pub(crate) fn puts(&self, class: usize) -> u64 {
-        self.sum(class, |counts| &counts.puts, |magazine| &magazine.puts)
+        self.sum(class, |counts| &counts.puts)
     }
 
     /// Returns the magazine of a class, if there is one for it.
@@ -451,10 +444,9 @@ impl ThreadCache {
         self.shared as usize..self.magazines().len()
     }
 
-    fn sum(&self, class: usize, direct: impl Fn(&Counts) -> &AtomicU64, kept: impl Fn(&Magazine) -> &Uses) -> u64 {
-        // Pairs with the store in `Counts::count_put`.
-        let direct = direct(&self.counts[class]).load(Ordering::Acquire);
-        direct + self.magazine(class).map_or(0, |magazine| kept(magazine).count())
+    fn sum(&self, class: usize, which: impl Fn(&Counts) -> &Uses) -> u64 {
+        let direct = which(&self.counts[class]).count();
+        direct + self.magazine(class).map_or(0, |magazine| which(&magazine.counts).count())
     }
 
     /// Returns the idle buffers of a class: exact while the owner rests.
@@ -464,11 +456,10 @@ impl ThreadCache {
 
     /// Returns the bytes asked for in gets minus those of puts, modulo 2^64.
     pub(crate) fn requested(&self) -> u64 {
-        let magazines = self.magazines().iter();
-        magazines.fold(self.requested_elsewhere(), |sum, magazine| sum.wrapping_add_signed(magazine.requested()))
+        self.all_counts().fold(0, |sum: u64, counts| sum.wrapping_add_signed(counts.requested()))
     }
 
-    fn requested_elsewhere(&self) -> u64 {
-        self.requested.load(Ordering::Relaxed).wrapping_sub(self.returned.load(Ordering::Relaxed))
+    fn all_counts(&self) -> impl Iterator<Item = &Counts> {
+        self.counts.iter().chain(self.magazines().iter().map(|magazine| &magazine.counts))
     }
 }

@@ -23,8 +23,7 @@ pub(crate) const MAGAZINE_MAX: usize = if cfg!(millpond_models) { 2 } else { 256
 /// follow each other to one line faster than to two.
 #[repr(C, align(64))]
 pub(crate) struct Magazine {
-    pub gets: Uses,
-    pub puts: Uses,
+    pub counts: Counts,
     /// The first free cell of the stack, or its end.
     top: AtomicPtr<Cell>,
     hot: Cell,
@@ -84,7 +83,7 @@ impl Uses {
 
     /// Counts a use for `len` bytes by an owner that has the whole cache.
     #[inline(always)]
-    fn add(&self, len: usize) {
+    pub(crate) fn add(&self, len: usize) {
         self.sum.store(sum_with(self.sum.load(Ordering::Relaxed), len), Ordering::Relaxed);
         self.end();
     }
@@ -118,40 +117,34 @@ fn sum_with(sum: u64, len: usize) -> u64 {
     sum.wrapping_add((len as u64).wrapping_mul(2).wrapping_add(1))
 }
 
-/// What one thread counts for one class without a magazine: written by the owner only, with plain loads and stores.
-#[derive(Default)]
+/// What one thread counts for one class, with a magazine or without.
+#[repr(C)]
 pub(crate) struct Counts {
-    pub gets: AtomicU64,
-    pub puts: AtomicU64,
+    pub gets: Uses,
+    pub puts: Uses,
 }
 
 impl Counts {
-    /// Counts a get of the calling thread, which is the only one that writes.
-    #[inline(always)]
-    pub(crate) fn count_get(&self) {
-        increase(&self.gets, 1);
+    pub(crate) const fn none() -> Counts {
+        Counts { gets: Uses::none(), puts: Uses::none() }
     }
 
-    /// Counts a put of the calling thread, which is the only one that writes.
-    #[inline(always)]
-    pub(crate) fn count_put(&self) {
-        // The get was counted before, by whatever thread: who sees the put counted must see that too.
-        self.puts.store(self.puts.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    /// Returns the bytes of all gets less those of all puts, modulo 2^63 and with its sign: exact while the owner is about none.
+    pub(crate) fn requested(&self) -> i64 {
+        difference(self.gets.twice(), self.puts.twice())
     }
-}
 
-/// Adds to a counter that only the calling thread writes.
-#[inline(always)]
-pub(crate) fn increase(counter: &AtomicU64, by: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    /// As [`Counts::requested`], and always exact; `None` while the owner, who is kept out, is still about one.
+    pub(crate) fn settled(&self) -> Option<i64> {
+        Some(difference(self.gets.settled()?, self.puts.settled()?))
+    }
 }
 
 impl Magazine {
     /// Makes a magazine that takes and gives nothing: its hot entry is no buffer, and the stack has no room.
     pub(crate) const fn full() -> Magazine {
         Magazine {
-            gets: Uses::none(),
-            puts: Uses::none(),
+            counts: Counts::none(),
             top: AtomicPtr::new(std::ptr::dangling_mut()),
             hot: AtomicPtr::new(NOTHING),
             cells: std::ptr::dangling_mut(),
@@ -183,29 +176,6 @@ impl Magazine {
 
     pub(crate) fn is_open(&self) -> bool {
         !std::ptr::eq(self.hot.load(Ordering::Relaxed), NOTHING)
-    }
-
-    /// Returns the bytes of all gets less those of all puts, modulo 2^63 and with its sign: exact while the owner is about nothing
-    /// here.
-    pub(crate) fn requested(&self) -> i64 {
-        difference(self.gets.twice(), self.puts.twice())
-    }
-
-    /// As [`Magazine::requested`], and always exact; `None` while the owner, who is kept out, is still about something.
-    pub(crate) fn settled(&self) -> Option<i64> {
-        Some(difference(self.gets.settled()?, self.puts.settled()?))
-    }
-
-    /// Counts a get of `len` bytes that this magazine served, for an owner that has the whole cache.
-    #[inline(always)]
-    pub(crate) fn count_get(&self, len: usize) {
-        self.gets.add(len);
-    }
-
-    /// Counts a put of `len` bytes that this magazine took, for an owner that has the whole cache.
-    #[inline(always)]
-    pub(crate) fn count_put(&self, len: usize) {
-        self.puts.add(len);
     }
 
     #[inline(always)]
@@ -363,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_use_counts_when_it_ends_and_its_bytes_are_told_only_then() {
-        let one = Magazine::full();
+        let one = Counts::none();
         for round in 1..4 {
             let before = one.gets.begin(100);
             assert_eq!((one.settled(), one.gets.count()), (None, round - 1));
@@ -376,12 +346,12 @@ mod tests {
             assert_ne!(before, refused);
         }
         // Leases that were got elsewhere.
-        one.count_put(200);
+        one.puts.add(200);
         one.puts.begin(150);
         assert_eq!((one.settled(), one.puts.count()), (None, 1));
         one.puts.end();
         assert_eq!((one.settled(), one.requested(), one.puts.count()), (Some(-50), -50, 2));
-        one.count_get(60);
+        one.gets.add(60);
         assert_eq!((one.settled(), one.requested(), one.gets.count()), (Some(10), 10, 4));
     }
 }

@@ -57,7 +57,7 @@ const PLACES_FURTHER: usize = 17;
 /// multiple of `align` for which the last page has room beside the tail.
 ///
 /// Of buffers that all begin at a page the first lines, and those a page further each, share a few sets of the caches: 32 of
-/// 256 KiB, a byte of each page written, took 780 ns a buffer instead of 200 (cache colouring; Bonwick, "The Slab Allocator",
+/// 256 KiB, a byte of each page written, took 808 ns a buffer instead of 190 (cache colouring; Bonwick, "The Slab Allocator",
 /// 1994, section 4.1). Not the next line each time: of a copy to the next buffer the loads would look like the stores before.
 pub(crate) fn place_of(number: usize, capacity: usize, align: usize) -> usize {
     let room = mapping_len(capacity).map_or(0, |len| len - capacity - TAIL);

@@ -7,7 +7,7 @@ use super::{GATE_ORPHAN, MAGAZINES, ThreadCache};
 use crate::buffer::exit;
 use crate::buffer::inner::Inner;
 use crate::buffer::magazine::Magazine;
-use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use crate::sync::{self, AtomicPtr, AtomicU32, AtomicUsize};
 use crate::tls::Words;
 
 /// Caches that are found with one load: those of pools whose numbers differ in the lowest bits.
@@ -49,8 +49,6 @@ static NOBODY: Nobody = Nobody(ThreadCache {
     magazines: [const { Magazine::full() }; MAGAZINES],
     _cells: Vec::new(),
     counts: Vec::new(),
-    requested: AtomicU64::new(0),
-    returned: AtomicU64::new(0),
     seen: Cell::new(0),
     seen_beyond: Cell::new(0),
     budget: 0,

@@ -77,8 +77,9 @@ fn lines() -> &'static [Line; CLASSES.len() + 1] {
 }
 
 /// One place for one buffer. With `WHO` the length, the place and the time of each get are noted, and that it is over; with
-/// `COUNTS` gets, puts and their bytes are counted; with `GATE` too, the thread looks in between whether it may; with `BY_CLASS` there is a place for each of nine classes, found by a table at get and by what the lease says at put,
-/// and what is no class's has a line of its own.
+/// `COUNTS` gets, puts and their bytes are counted; with `GATE` too, the thread looks in between whether it may; with `BY_CLASS`
+/// there is a place for each of nine classes, found by a table at get and by what the lease says at put, and what is no
+/// class's has a line of its own.
 #[derive(Copy, Clone)]
 pub struct OnePlace<const WHO: bool, const COUNTS: bool, const GATE: bool, const BY_CLASS: bool>;
 
