@@ -12,27 +12,27 @@ use crate::sync::Lock;
 /// A call site in one word, so that recording it is one store.
 ///
 /// ```text
-/// 63        49 48   47 46                                  0
-/// +-----------+-------+------------------------------------+
-/// | line      | kind  | address: Location, file name, or   |
-/// | (C only)  |       | number in the table of names       |
-/// +-----------+-------+------------------------------------+
+/// 63        49  48  47                                    0
+/// +-----------+---+----------------------------------------+
+/// | line      | 0 | address of a Location                  |
+/// | (C only)  | 1 | of a C file's name, or number of a name|
+/// +-----------+---+----------------------------------------+
 /// ```
-/// Lines above 32,767 of a C file are shown as 32,767. Addresses of a program's data fit 47 bits on x86-64 and aarch64.
+/// A place in Rust is an address and nothing else: a constant, which a compiler needs no register for. Addresses of a program's
+/// data fit 48 bits on x86-64 and aarch64, and are above the numbers of names. Lines above 32,767 of a C file are shown as 32,767.
 ///
 /// *Thread-safe.* *Fork:* plain data; what it points to is never freed.
 #[derive(Copy, Clone, Eq, PartialEq)]
 pub struct Site(u64);
 
-const ADDRESS_BITS: u32 = 47;
+const ADDRESS_BITS: u32 = 48;
 const ADDRESS_MASK: u64 = (1 << ADDRESS_BITS) - 1;
-const KIND_RUST: u64 = 1;
-const KIND_C: u64 = 2;
-const KIND_NAME: u64 = 3;
-const LINE_SHIFT: u32 = 49;
+const NOT_RUST: u64 = 1;
+const LINE_SHIFT: u32 = ADDRESS_BITS + 1;
 const LINE_MAX: u32 = (1 << (64 - LINE_SHIFT)) - 1;
 
-/// The names that scripting languages hand over; bounded, because a program could make up files without end.
+/// The names that scripting languages hand over; bounded, because a program could make up files without end, and because no
+/// address of a program's data is below.
 const NAMES_MAX: usize = 1 << 16;
 static NAMES: Lock<Names> =
     Lock::new(Names { list: Vec::new(), numbers: HashMap::with_hasher(BuildHasherDefault::new()) });
@@ -71,6 +71,14 @@ pub(crate) unsafe fn unlock_after_fork() {
     unsafe { NAMES.unlock_after_fork() };
 }
 
+/// What a site names.
+enum Place {
+    Unknown,
+    Rust(&'static Location<'static>),
+    C(&'static CStr, u64),
+    Name(usize),
+}
+
 impl Site {
     /// The site of a caller that told none.
     pub const NONE: Site = Site(0);
@@ -78,7 +86,7 @@ impl Site {
     /// Names a place in Rust code.
     #[inline(always)]
     pub fn rust(location: &'static Location<'static>) -> Site {
-        Site((location as *const _ as u64 & ADDRESS_MASK) | (KIND_RUST << ADDRESS_BITS))
+        Site(std::ptr::from_ref(location).expose_provenance() as u64)
     }
 
     /// Names a line of a C or C++ file.
@@ -97,7 +105,7 @@ impl Site {
         } else {
             line
         };
-        let line_and_kind = u64::from(line) << (LINE_SHIFT - ADDRESS_BITS) | KIND_C;
+        let line_and_kind = u64::from(line) << (LINE_SHIFT - ADDRESS_BITS) | NOT_RUST;
         Site((line_and_kind | (file as u64) << (64 - ADDRESS_BITS)).rotate_right(64 - ADDRESS_BITS))
     }
 
@@ -113,7 +121,7 @@ impl Site {
             return Site::NONE;
         }
         let number = NAMES.lock().number_of(name.0);
-        number.map_or(Site::NONE, |number| Site((number as u64) | (KIND_NAME << ADDRESS_BITS)))
+        number.map_or(Site::NONE, |number| Site((number as u64) | (NOT_RUST << ADDRESS_BITS)))
     }
 
     /// Returns the place for a signal handler to write: without waiting for a lock that the interrupted code may hold.
@@ -129,6 +137,24 @@ impl Site {
         Site(bits)
     }
 
+    fn place(self) -> Place {
+        let address = self.0 & ADDRESS_MASK;
+        if self.0 == 0 {
+            Place::Unknown
+        } else if self.0 >> ADDRESS_BITS & NOT_RUST == 0 {
+            // SAFETY: `Site::rust` took the address of a `&'static Location`; nothing else leaves this bit out.
+            Place::Rust(unsafe { &*std::ptr::with_exposed_provenance::<Location<'static>>(address as usize) })
+        } else if (address as usize) < NAMES_MAX {
+            Place::Name(address as usize)
+        } else {
+            // SAFETY: the caller of `Site::c` promised a NUL-terminated string that lives as long as the process.
+            Place::C(
+                unsafe { CStr::from_ptr(std::ptr::with_exposed_provenance(address as usize)) },
+                self.0 >> LINE_SHIFT,
+            )
+        }
+    }
+
     /// Tells whether a place is known.
     pub fn is_known(self) -> bool {
         self.0 != 0
@@ -137,23 +163,11 @@ impl Site {
 
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = self.0 & ADDRESS_MASK;
-        match (self.0 >> ADDRESS_BITS) & 3 {
-            KIND_RUST => {
-                // SAFETY: `Site::rust` packed the address of a `&'static Location`; nothing else makes this kind.
-                let location = unsafe { &*(address as *const Location<'static>) };
-                write!(f, "{}:{}", location.file(), location.line())
-            }
-            KIND_C => {
-                // SAFETY: the caller of `Site::c` promised a NUL-terminated string that lives as long as the process.
-                let file = unsafe { CStr::from_ptr(address as *const c_char) };
-                write!(f, "{}:{}", Lossy(file.to_bytes()), self.0 >> LINE_SHIFT)
-            }
-            KIND_NAME => match NAMES.lock().list.get(address as usize) {
-                Some(name) => f.write_str(name),
-                None => f.write_str("unknown"),
-            },
-            _ => f.write_str("unknown"),
+        match self.place() {
+            Place::Unknown => f.write_str("unknown"),
+            Place::Rust(location) => write!(f, "{}:{}", location.file(), location.line()),
+            Place::C(file, line) => write!(f, "{}:{line}", Lossy(file.to_bytes())),
+            Place::Name(number) => f.write_str(NAMES.lock().list.get(number).unwrap_or(&"unknown")),
         }
     }
 }
@@ -178,10 +192,10 @@ pub(crate) struct InSignal(Site);
 
 impl fmt::Display for InSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if (self.0.0 >> ADDRESS_BITS) & 3 != KIND_NAME {
+        let Place::Name(number) = self.0.place() else {
             return self.0.fmt(f);
-        }
-        match NAMES.try_lock().as_ref().and_then(|names| names.list.get((self.0.0 & ADDRESS_MASK) as usize)) {
+        };
+        match NAMES.try_lock().as_ref().and_then(|names| names.list.get(number)) {
             Some(name) => f.write_str(name),
             None => f.write_str("unknown"),
         }
@@ -218,7 +232,7 @@ mod tests {
         let odd = unsafe { Site::c(c"a\xff\xc3\xb6.c".as_ptr(), 3) };
         assert_eq!(odd.to_string(), "a\u{fffd}\u{f6}.c:3");
         // Of a number that is no name's.
-        let nobody = Site::from_bits(ADDRESS_MASK | (KIND_NAME << ADDRESS_BITS));
+        let nobody = Site::from_bits((NAMES_MAX as u64 - 1) | (NOT_RUST << ADDRESS_BITS));
         assert_eq!((nobody.to_string().as_str(), nobody.in_signal().to_string().as_str()), ("unknown", "unknown"));
     }
 
