@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::cache::ThreadCache;
+use super::cache::{self, ThreadCache};
 use super::depot::{Doomed, Entry};
 use super::guard;
 use super::history;
@@ -14,7 +14,7 @@ use super::registry;
 use super::slot::Slot;
 use crate::check::Check;
 use crate::clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Packed, Result};
 use crate::options::{ClearPolicy, LimitPolicy};
 use crate::site::Site;
 use crate::tools;
@@ -43,6 +43,36 @@ impl Patience {
 }
 
 impl Inner {
+    /// Serves a get as [`BufferPool::get`](super::BufferPool::get) does. Two words, which are returned in registers: where a lease
+    /// that a call left in memory met the fast path's in registers, the compiler would put both in memory, word by word, and
+    /// read them as vectors, which stalls for longer than a get takes. By the pool itself, so that the caller need not keep its
+    /// handle in a register.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn get_in_registers(&self, len: usize, site: Site) -> (Option<&'static Slot>, Packed) {
+        if let Some(slot) = self.get_between(len).or_else(|| self.get_kept_by_thread(len)) {
+            record(slot, len, site);
+            return (Some(slot), Packed::NONE);
+        }
+        match self.get_slow(len, Patience::Policy) {
+            Ok(entry) => {
+                self.record(entry, len, site);
+                (Some(entry.slot), Packed::NONE)
+            }
+            Err(error) => (None, Packed::new(error)),
+        }
+    }
+
+    fn get_kept_by_thread(&self, len: usize) -> Option<&'static Slot> {
+        let cache = cache::at_front(self.front);
+        if !cache.enter(self) {
+            return None;
+        }
+        let found = self.get_kept(cache, len);
+        cache.leave();
+        found
+    }
+
     /// Serves a get from the depot, by creating a buffer, by making room, or by waiting.
     #[cold]
     #[inline(never)]
