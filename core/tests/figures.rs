@@ -22,6 +22,24 @@ fn the_peak_is_seen_when_buffers_are_created_though_nobody_reads_statistics() {
 }
 
 #[test]
+fn what_a_thread_asked_for_is_known_when_it_has_ended() {
+    let pool = BufferPool::new("heirs").expect("a pool");
+    let get_two_with_one_buffer = || {
+        drop(pool.get(300).expect("a lease"));
+        pool.get(100).expect("a lease")
+    };
+    let leases: Vec<_> = std::thread::scope(|scope| {
+        let threads = [0, 1].map(|_| scope.spawn(get_two_with_one_buffer));
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    let stats = rest(&pool);
+    assert_eq!((stats.gets, stats.puts, stats.in_use, stats.requested_bytes), (4, 2, 2, 200));
+    drop(leases);
+    let stats = rest(&pool);
+    assert_eq!((stats.puts, stats.in_use, stats.requested_bytes), (4, 0, 0));
+}
+
+#[test]
 fn the_error_at_the_limit_says_how_much_is_out() {
     let pool = BufferPool::builder().name("full").max_bytes(32 << 20).build().expect("a pool");
     let _leases = [100, 1000, 1000, 20 << 20].map(|len| pool.get(len).expect("a lease"));
