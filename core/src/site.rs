@@ -31,8 +31,8 @@ const NOT_RUST: u64 = 1;
 const LINE_SHIFT: u32 = ADDRESS_BITS + 1;
 const LINE_MAX: u32 = (1 << (64 - LINE_SHIFT)) - 1;
 
-/// The names that scripting languages hand over; bounded, because a program could make up files without end, and because no
-/// address of a program's data is below.
+/// How many names scripting languages may hand over: a program could make up files without end. No address of a program's data is
+/// below this number, which tells the two apart.
 const NAMES_MAX: usize = 1 << 16;
 static NAMES: Lock<Names> =
     Lock::new(Names { list: Vec::new(), numbers: HashMap::with_hasher(BuildHasherDefault::new()) });

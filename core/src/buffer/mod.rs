@@ -76,7 +76,7 @@ use strong::Strong;
 /// of the parent are valid in the child's copy.
 pub struct BufferPool {
     inner: Strong,
-    /// The pool's own. Loaded through the pool it would come later, and the whole get with it: an eighth of a pair's time.
+    /// The pool's own. Loaded through the pool it would come later, and the whole get with it: a sixteenth of a pair's time.
     front: Front,
 }
 
